@@ -1,0 +1,65 @@
+"""luni: the short-term memory of chat assistants."""
+
+from typing import TYPE_CHECKING, Any
+
+from luni import errors
+from luni.client import Memory, Session, Turn
+from luni.context import Context, Summariser, TokenCounter
+from luni.models import (
+    REMOVE,
+    Attachment,
+    Health,
+    Message,
+    Page,
+    Received,
+    SessionExport,
+    SessionInfo,
+    SessionUpdate,
+    ToolCall,
+    ToolResult,
+)
+from luni.settings import Policy, Settings
+
+if TYPE_CHECKING:
+    from luni.async_client import AsyncMemory, AsyncSession, AsyncTurn
+
+__all__ = [
+    "REMOVE",
+    "AsyncMemory",
+    "AsyncSession",
+    "AsyncTurn",
+    "Attachment",
+    "Context",
+    "Health",
+    "Memory",
+    "Message",
+    "Page",
+    "Policy",
+    "Received",
+    "Session",
+    "SessionExport",
+    "SessionInfo",
+    "SessionUpdate",
+    "Settings",
+    "Summariser",
+    "TokenCounter",
+    "ToolCall",
+    "ToolResult",
+    "Turn",
+    "errors",
+]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the asynchronous client when it is first asked for: asyncio is a third of the time that importing luni takes."""
+    if name in {"AsyncMemory", "AsyncSession", "AsyncTurn"}:
+        from luni import async_client  # noqa: PLC0415  see above
+
+        return getattr(async_client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

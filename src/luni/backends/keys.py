@@ -1,0 +1,87 @@
+"""Every key name on Redis: the only file that knows the layout.
+
+A session's keys follow the wire format of the deployed system (docs/reference/wire.md). Parts are percent-encoded
+outside ``[A-Za-z0-9_.@+=~-]``, so no id can smuggle a separator, a hash tag, a pattern or a newline.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from luni.errors import InvalidInput
+from luni.models import Address
+
+__all__ = ["SessionKeys", "address_of", "address_of_member", "id_key", "part", "session_keys", "sessions_key"]
+
+PART_BYTES = 256
+_PLAIN = re.compile(r"[A-Za-z0-9_.@+=~-]{1,256}")
+
+
+class SessionKeys(NamedTuple):
+    """The keys of one session. ``own`` lie in one slot of a Cluster; the others are the tenant's."""
+
+    own: tuple[str, ...]
+    client: str
+    tenant_lists: tuple[str, ...]
+    member: str
+    tenant: str
+    channel: str
+
+
+def part(value: object, name: str) -> str:
+    """Return one part of an address as keys carry it; raise `InvalidInput` if it cannot be one."""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must be a str, not {type(value).__name__}")
+    if _PLAIN.fullmatch(value):
+        return value
+    try:
+        encoded = quote(value, safe="@+=~")
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{name} has a lone surrogate, which UTF-8 cannot carry") from None
+    if not 1 <= len(encoded) <= PART_BYTES:
+        raise InvalidInput(f"{name} must have 1 to {PART_BYTES} bytes once percent-encoded; it has {len(encoded)}")
+    return encoded
+
+
+@functools.lru_cache(maxsize=4096)
+def session_keys(namespace: str, address: Address) -> SessionKeys:
+    """Return the keys of a session; raise `InvalidInput` for an address that cannot be one."""
+    tenant, channel, user = part(address.tenant, "tenant"), part(address.channel, "channel"), part(address.user, "user")
+    base = f"{namespace}:sess:{tenant}:{channel}:{user}"
+    lists = f"{namespace}:tenant:{tenant}"
+    return SessionKeys(
+        own=(f"{base}:ctx", f"{base}:msgs", f"{base}:locks", f"{base}:seen", f"{base}:fold", f"{base}:log"),
+        client=f"{namespace}:client:{tenant}",
+        tenant_lists=(f"{lists}:sessions", f"{lists}:waiting", f"{lists}:channels", f"{namespace}:tenants"),
+        member=f"{channel}:{user}",
+        tenant=tenant,
+        channel=channel,
+    )
+
+
+def id_key(namespace: str, session_id: str) -> str:
+    """Return the key that leads from a session's id to its base key."""
+    return f"{namespace}:sess:id:{part(session_id, 'session_id')}"
+
+
+def sessions_key(namespace: str, tenant: str) -> str:
+    """Return the key of a tenant's sessions."""
+    return f"{namespace}:tenant:{part(tenant, 'tenant')}:sessions"
+
+
+def address_of(namespace: str, base_key: str) -> Address | None:
+    """Return the address a base key stands for, ``None`` if it is not one of this namespace."""
+    prefix = f"{namespace}:sess:"
+    parts = base_key[len(prefix) :].split(":")
+    if not base_key.startswith(prefix) or len(parts) != len(Address.__struct_fields__):
+        return None
+    return Address(*map(unquote, parts))
+
+
+def address_of_member(tenant: str, member: str) -> Address:
+    """Return the address of a member of a tenant's list."""
+    channel, _, user = member.partition(":")
+    return Address(tenant, unquote(channel), unquote(user))

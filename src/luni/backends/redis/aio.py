@@ -1,0 +1,232 @@
+"""Redis from an event loop: operations leave together and replies resolve each caller's future.
+
+One connection of the client library carries all of them: a writer task sends what has gathered, a reader task takes the
+replies in order. A caller that is cancelled disturbs nobody: its future stays with the reader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import Any
+
+import redis.exceptions as driver
+from hiredis import pack_command
+
+from luni.backends.redis import connect
+from luni.backends.redis.codec import decode, encode, unreadable
+from luni.backends.redis.errors import refused
+from luni.backends.redis.info import described
+from luni.errors import BackendError, Indeterminate, LuniError, Unavailable
+from luni.operations import Operation
+from luni.settings import Settings
+
+__all__ = ["AsyncRedisBackend"]
+
+_LOST = (driver.ConnectionError, driver.TimeoutError, driver.InvalidResponse, OSError, EOFError)
+_REPLIES = (driver.ResponseError, driver.BusyLoadingError, driver.AuthenticationError)
+
+
+class _Entry:
+    """A command on its way: who waits for it, and what it means."""
+
+    __slots__ = ("command", "future", "operation", "sent_at", "text")
+
+    def __init__(self, future: asyncio.Future[Any], operation: Operation | None, command: tuple[Any, ...], text: bytes) -> None:
+        self.future = future
+        self.operation = operation
+        self.command = command
+        self.text = text
+        self.sent_at = math.inf
+
+    def fail(self, error: LuniError) -> None:
+        """Tell the caller, if there still is one."""
+        if not self.future.done():
+            self.future.set_exception(error)
+            self.future.exception()  # retrieved: nobody may be left to look at it
+
+
+class _Line:
+    """One connection with its writer and its reader; dead for good once it has failed."""
+
+    def __init__(self, backend: AsyncRedisBackend, connection: Any) -> None:
+        self._backend = backend
+        self._connection = connection
+        self._gathered: deque[_Entry] = deque()
+        self._awaited: deque[_Entry] = deque()
+        self._wake = asyncio.Event()
+        self._dead = False
+        loop = asyncio.get_running_loop()
+        self._watch: asyncio.TimerHandle | None = None
+        self._task = loop.create_task(self._write())
+        self._reader: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still takes commands."""
+        return not self._dead
+
+    def __len__(self) -> int:
+        return len(self._gathered) + len(self._awaited)
+
+    def submit(self, entry: _Entry) -> None:
+        """Send a command with the next batch."""
+        self._gathered.append(entry)
+        self._wake.set()
+
+    async def _write(self) -> None:
+        try:
+            async with asyncio.timeout(self._backend.timeout):  # AUTH and SELECT wait for replies, too
+                await self._connection.connect()
+        except (*_LOST, *_REPLIES) as error:
+            known = refused(error) if isinstance(error, _REPLIES) else Unavailable(f"the server cannot be reached: {error}")
+            await self._die(known)
+            return
+        loop = asyncio.get_running_loop()
+        self._reader = loop.create_task(self._read())
+        self._watch = loop.call_later(self._backend.timeout / 4, self._look)
+        try:
+            while not self._dead:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._gathered:
+                    await self._send_gathered(loop.time())
+        except _LOST as error:
+            await self._die(Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}"))
+
+    async def _send_gathered(self, now: float) -> None:
+        batch: list[bytes] = []
+        while self._gathered:
+            entry = self._gathered.popleft()
+            entry.sent_at = now
+            batch.append(pack_command(entry.command))
+            self._awaited.append(entry)
+        await self._connection.send_packed_command(b"".join(batch), check_health=False)
+
+    async def _read(self) -> None:
+        read, awaited = self._connection.read_response, self._awaited
+        try:
+            while True:
+                try:
+                    reply = await read(timeout=math.inf, disconnect_on_error=False)
+                except _REPLIES as error:
+                    self._refuse(awaited.popleft(), error)
+                else:
+                    self._resolve(awaited.popleft(), reply)
+        except (*_LOST, IndexError) as error:
+            await self._die(Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}"))
+
+    def _resolve(self, entry: _Entry, reply: Any) -> None:
+        if entry.future.done():
+            return
+        if entry.operation is None:
+            entry.future.set_result(reply)
+            return
+        try:
+            entry.future.set_result(decode(self._backend.namespace, entry.operation, reply))
+        except LuniError as error:
+            entry.fail(error)
+        except (ValueError, IndexError, TypeError, AttributeError) as error:
+            entry.fail(unreadable(error))
+
+    def _refuse(self, entry: _Entry, error: Exception) -> None:
+        if isinstance(error, driver.NoScriptError) and entry.command[0] == "EVALSHA":
+            entry.command = ("EVAL", entry.text, *entry.command[2:])
+            self.submit(entry)
+        else:
+            entry.fail(refused(error))
+
+    def _look(self) -> None:
+        """Replies come in order, so the oldest one tells whether the server has fallen silent."""
+        if self._dead:
+            return
+        loop = asyncio.get_running_loop()
+        if self._awaited and loop.time() - self._awaited[0].sent_at > self._backend.timeout:
+            self._backend.keep(loop.create_task(self._die(Indeterminate("the operation was sent and no reply came in time"))))
+            return
+        self._watch = loop.call_later(self._backend.timeout / 4, self._look)
+
+    async def _die(self, error: LuniError) -> None:
+        if self._dead:
+            return
+        self._dead = True
+        unsent = error if isinstance(error, Unavailable) else Unavailable("the connection was lost before this was sent")
+        while self._awaited:
+            self._awaited.popleft().fail(error)
+        while self._gathered:
+            self._gathered.popleft().fail(unsent)
+        if self._watch:
+            self._watch.cancel()
+        for task in (self._task, self._reader):
+            if task is not None and task is not asyncio.current_task():
+                task.cancel()
+        await self._connection.disconnect(nowait=True)
+
+    async def close(self) -> None:
+        """Wait for what is on its way, then let go."""
+        waiting = [entry.future for entry in (*self._gathered, *self._awaited)]
+        if waiting and self.alive:
+            await asyncio.wait(waiting, timeout=self._backend.timeout)
+        await self._die(Unavailable("the memory was closed"))
+
+
+class AsyncRedisBackend:
+    """Executes operations on a Redis or Valkey server from one event loop at a time."""
+
+    name = "redis"
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._kind, self._arguments = connect.connection_arguments(url, settings, asynchronous=True)
+        self._place = connect.place(url)
+        self._most = settings.queue_max_length
+        self._line: _Line | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.namespace = settings.namespace
+        self.timeout = settings.timeout
+
+    def execute(self, operation: Operation) -> asyncio.Future[Any]:
+        """Begin to execute one operation; the future is the reader's, so shield it."""
+        call = encode(self.namespace, operation)
+        return self._submit(operation, ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args), call.script.text)
+
+    def _submit(self, operation: Operation | None, command: tuple[Any, ...], text: bytes = b"") -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        entry = _Entry(future, operation, command, text)
+        line = self._line
+        if line is None or not line.alive or self._loop is not loop:
+            self._loop = loop
+            line = self._line = _Line(self, connect.async_connection(self._kind, self._arguments))
+        if len(line) >= self._most:
+            entry.fail(Unavailable(f"{self._most} operations (REDIS_QUEUE_MAX_LENGTH) are waiting already"))
+        else:
+            line.submit(entry)
+        return future
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Hold on to a background task until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def ping(self) -> None:
+        """Return if the server answers."""
+        await self._command("PING")
+
+    async def describe(self) -> dict[str, Any]:
+        """Return the server's version, place and persistence."""
+        try:
+            config = await self._command("CONFIG", "GET", "save") + await self._command("CONFIG", "GET", "appendfsync")
+        except BackendError:
+            config = None
+        return described(self._place, await self._command("INFO"), config)
+
+    async def _command(self, *words: str) -> Any:
+        return await asyncio.shield(self._submit(None, words))
+
+    async def close(self) -> None:
+        """Wait for what is on its way, then close the connection."""
+        line, self._line = self._line, None
+        if line is not None and self._loop is asyncio.get_running_loop():
+            await line.close()

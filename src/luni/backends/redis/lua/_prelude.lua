@@ -1,0 +1,254 @@
+-- Shared by every script of a session; the client puts it in front of each.
+--
+-- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev fence writers loaded indexed w:{writer}
+--        2 …:msgs   LIST    the newest 20 messages, newest first
+--        3 …:locks  STRING  the lease, owner|token; any other form is somebody's and is left alone
+--        4 …:seen   HASH    {digest} = n|state|token|attempt|answer|ms · r:{slot} = digest · # = last n
+--        5 …:fold   LIST    messages that left the 20 and wait to be folded, oldest first
+--        6 …:log    LIST    transcript, newest first
+--        7 id STRING · 8 client STRING · 9 sessions ZSET by activity · 10 waiting ZSET by oldest arrival ·
+--        11 channels ZSET by longest ttl in ms · 12 tenants ZSET by when its last session expires
+--        (7 to 12 live in other slots of a Cluster and are absent there)
+--
+-- A record's state: w waits for an answer · a answered · s settled without one.
+-- ARGV   1 writer · 2 seq of every script that leaves a mark; the rest is in each script's header
+--
+-- Order: mark, then decide, then write. Everything is read before the first write; the first write is an HSET,
+-- which maxmemory can refuse; the mark is the last write. Results without effect leave no mark.
+
+local CTX, MSGS, LOCK, SEEN, FOLD, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local ID, CLIENT, SESSIONS, WAITING, CHANNELS, TENANTS = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+local WINDOW, FOLD_MAX, RING, WRITERS = 20, 100, 128, 64
+local HOUR_MS, MINUTE_MS = 3600000, 60000
+
+local TIME = redis.call('TIME')
+local US = TIME[1] * 1000000 + TIME[2]
+local MS = math.floor(US / 1000)
+local NOW = string.format('%.0f', MS) -- numbers given to redis.call are formatted anew each time, and slowly
+
+local function digits(number) return string.format('%.0f', number) end
+local function num(text) return tonumber(text) or 0 end
+
+local SESSION, CREATED, ACTIVITY, METADATA, CONTEXT, SUMMARY, FOCUS, PAUSED = 1, 2, 3, 4, 5, 6, 7, 8
+local TOKEN_EST, N, SETTLED, COUNT, TOKENS, FOLDED, REV, FENCE, CLOCK, WRITER_COUNT, INDEXED, MARK = 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
+
+local function read_fields(writer)
+  return redis.call('HMGET', CTX, 'sessionId', 'createdAt', 'lastActivity', 'metadata', 'context', 'summary', 'focus',
+    'paused', 'token_est', 'n', 'settled', 'count', 'tokens', 'folded', 'rev', 'fence', 'updated_at', 'writers', 'indexed', 'w:' .. writer)
+end
+
+-- 'new'; or 'same' and the result stored with the mark; or 'old'
+local function compare_mark(c, seq)
+  if not c[MARK] then return 'new' end
+  local last, result = string.match(c[MARK], '^(%d+)|%d+|(.*)$')
+  if not last or seq > tonumber(last) then return 'new' end
+  if seq == tonumber(last) then return 'same', result end
+  return 'old'
+end
+
+local function drop_longest_unheard()
+  local all = redis.call('HGETALL', CTX)
+  local oldest, when
+  for i = 1, #all, 2 do
+    if string.sub(all[i], 1, 2) == 'w:' then
+      local ms = num(string.match(all[i + 1], '^%d+|(%d+)|'))
+      if not when or ms < when then oldest, when = all[i], ms end
+    end
+  end
+  if oldest then redis.call('HDEL', CTX, oldest) end
+end
+
+local function write_mark(c, writer, result)
+  if not c[MARK] then
+    if num(c[WRITER_COUNT]) >= WRITERS then drop_longest_unheard() else redis.call('HINCRBY', CTX, 'writers', 1) end
+  end
+  redis.call('HSET', CTX, 'w:' .. writer, ARGV[2] .. '|' .. NOW .. '|' .. result)
+end
+
+-- The hybrid clock of the session: the server's, but never back.
+local function clock(c) return num(c[CLOCK]) > MS and digits(math.floor(num(c[CLOCK]))) or NOW end
+
+local function stats(c, count)
+  return '{"messageCount":' .. digits(count) .. ',"totalTime":' .. digits(MS - num(c[CREATED] or MS)) .. '}'
+end
+
+-- The fields of a session that does not exist yet, as arguments of HSET.
+local function birth(session, tenant, without_message)
+  return { 'sessionId', session, 'clienteId', tenant, 'createdAt', NOW, 'lastActivity', NOW, 'paused', '0',
+    'metadata', '{"focoAtual":null,"etapaFunil":"descoberta","primeiraInteracao":' .. tostring(without_message) .. '}',
+    'context', '{"messages":[],"variables":{},"tags":[],"ultimaInteracaoTimestamp":' .. NOW .. '}',
+    'summary', '', 'focus', '', 'token_est', '0', 'updated_at', NOW }
+end
+
+local function hset(fields) redis.call('HSET', CTX, unpack(fields)) end
+
+-- What is left of a session whose ctx was evicted is not the next one's.
+local function clear_remains() redis.call('DEL', MSGS, FOLD, LOG) end
+
+local function with(fields, more)
+  for i = 1, #more do fields[#fields + 1] = more[i] end
+  return fields
+end
+
+-- What a stored text begins with; the rest is the client's.
+local function item(key_clock, writer, index, n, stamp, body)
+  return '{"k":"' .. key_clock .. '-' .. writer .. '-' .. ARGV[2] .. '.' .. index .. '","n":' .. n .. ',"timestamp":' .. stamp .. ',' .. body
+end
+
+local function arrival_of(text) return tonumber(string.match(text, '^{"k":"[^"]*","n":(%d+)')) end
+
+-- Puts a message in front of the window; what leaves the 20 waits in fold. Another program may have pushed without trimming:
+-- what it pushed leaves, too, at most a hundred at a time.
+local function push(text)
+  for _ = WINDOW + 1, math.min(redis.call('LPUSH', MSGS, text), WINDOW + FOLD_MAX) do
+    redis.call('RPUSH', FOLD, redis.call('RPOP', MSGS))
+  end
+end
+
+local function transcribe(text, most)
+  if most > 0 then
+    redis.call('LPUSH', LOG, text)
+    redis.call('LTRIM', LOG, 0, most - 1)
+  end
+end
+
+local function parse_record(text)
+  if not text then return nil end
+  local n, state, token, attempt, answer, ms = string.match(text, '^(%d+)|(%a)|(%d*)|(%d+)|([^|]*)|(%d+)$')
+  if not n then return nil end
+  return { n = tonumber(n), state = state, token = token, attempt = tonumber(attempt), answer = answer, ms = tonumber(ms) }
+end
+
+local function record_text(r)
+  return digits(r.n) .. '|' .. r.state .. '|' .. r.token .. '|' .. digits(r.attempt) .. '|' .. r.answer .. '|' .. digits(r.ms)
+end
+
+-- The records of arrivals first..last that are still remembered, in order of arrival.
+local function records_of(first, last)
+  local found = {}
+  first = math.max(first, last - RING + 1)
+  if first > last then return found end
+  local slots = {}
+  for n = first, last do slots[#slots + 1] = 'r:' .. (n % RING) end
+  local ids = redis.call('HMGET', SEEN, unpack(slots))
+  for i = 1, #ids do
+    local r = ids[i] and parse_record(redis.call('HGET', SEEN, ids[i]))
+    if r and r.n == first + i - 1 then
+      r.id = ids[i]
+      found[#found + 1] = r
+    end
+  end
+  return found
+end
+
+-- Those of them that wait for an answer.
+local function waiting_records(first, last)
+  local found = {}
+  for _, r in ipairs(records_of(first, last)) do
+    if r.state == 'w' then found[#found + 1] = r end
+  end
+  return found
+end
+
+local function write_records(records)
+  if #records == 0 then return end
+  local fields = {}
+  for i = 1, #records do
+    fields[2 * i - 1] = records[i].id
+    fields[2 * i] = record_text(records[i])
+  end
+  redis.call('HSET', SEEN, unpack(fields))
+end
+
+-- Remembers the arrival in the ring; its slot's former record, settled long ago, is forgotten. `stale` is an older record of
+-- the same id, whose slot must not lead to it any more.
+local function remember(id, record, former, stale)
+  if former and former ~= id then redis.call('HDEL', SEEN, former) end
+  if stale then redis.call('HDEL', SEEN, 'r:' .. (stale.n % RING)) end
+  redis.call('HSET', SEEN, id, record_text(record), 'r:' .. (record.n % RING), id, '#', digits(record.n))
+end
+
+-- Puts a member into a tenant's list, which then lives at least an hour longer than the session.
+local function enlist(list, score, member, ttl)
+  local life = num(ttl) + HOUR_MS
+  if redis.call('ZADD', list, score, member) == 1 and redis.call('PTTL', list) < life then redis.call('PEXPIRE', list, life) end
+end
+
+-- Activity: everything of the session expires together from now on.
+local function touch(ttl, seen_ttl, member, transcript)
+  redis.call('PEXPIRE', CTX, ttl)
+  redis.call('PEXPIRE', MSGS, ttl)
+  redis.call('PEXPIRE', FOLD, ttl)
+  if transcript > 0 then redis.call('PEXPIRE', LOG, ttl) end
+  redis.call('PEXPIRE', SEEN, seen_ttl)
+  if ID then enlist(SESSIONS, NOW, member, ttl) end
+end
+
+-- The id leads to the session for an hour longer than the session lives, so not every activity has to renew it.
+local function lead(ttl)
+  if ID then redis.call('SET', ID, string.sub(CTX, 1, -5), 'PX', num(ttl) + HOUR_MS) end
+end
+
+-- Reads what `touch` and `index` will write, so that a wrong type shows before the first write. The tenant's lists outlive
+-- their members by an hour, so a session refreshes them once a minute.
+local function read_index(c, member)
+  if not ID then return nil end
+  redis.call('ZSCORE', WAITING, member)
+  redis.call('ZSCORE', SESSIONS, member)
+  if c[SESSION] and MS - num(c[INDEXED]) < MINUTE_MS then return nil end
+  return {
+    oldest = redis.call('ZRANGE', SESSIONS, 0, 1, 'WITHSCORES'),
+    longest = redis.call('ZRANGE', CHANNELS, -1, -1, 'WITHSCORES'),
+    tenants = redis.call('ZRANGE', TENANTS, 0, 1, 'WITHSCORES'),
+    tenants_ttl = redis.call('PTTL', TENANTS),
+  }
+end
+
+-- The tenant's lists; two expired members leave with every write.
+local function index(known, session, ttl, channel, tenant)
+  if not ID then return end
+  redis.call('SET', CLIENT, session, 'PX', ttl)
+  lead(ttl)
+  if not known then return end
+  local longest = math.max(num(ttl), num(known.longest[2]))
+  for i = 1, #known.oldest, 2 do
+    if num(known.oldest[i + 1]) < MS - longest then
+      redis.call('ZREM', SESSIONS, known.oldest[i])
+      redis.call('ZREM', WAITING, known.oldest[i])
+    end
+  end
+  for i = 1, #known.tenants, 2 do
+    if num(known.tenants[i + 1]) < MS then redis.call('ZREM', TENANTS, known.tenants[i]) end
+  end
+  redis.call('ZADD', CHANNELS, 'GT', ttl, channel)
+  redis.call('ZADD', TENANTS, 'GT', MS + longest, tenant)
+  local life = longest + HOUR_MS
+  redis.call('PEXPIRE', SESSIONS, life)
+  redis.call('PEXPIRE', CHANNELS, life)
+  redis.call('PEXPIRE', WAITING, life)
+  redis.call('PEXPIRE', TENANTS, math.max(life, known.tenants_ttl))
+  redis.call('HSET', CTX, 'indexed', NOW)
+end
+
+-- The oldest arrival that waits decides the session's place in the tenant's waiting list.
+local function list_waiting(records, member, ttl)
+  if not ID then return end
+  if #records == 0 then
+    redis.call('ZREM', WAITING, member)
+  else
+    enlist(WAITING, digits(records[1].ms), member, ttl)
+  end
+end
+
+local function lists() return redis.call('LRANGE', MSGS, 0, -1), redis.call('LRANGE', FOLD, 0, -1) end
+
+local function shown(c)
+  local fields = {}
+  for i = SESSION, REV do fields[i] = c[i] end
+  return fields
+end
+
+-- Whether a stored text is another one than a change was made from
+local function differs(stored, digest)
+  return digest ~= '' and redis.sha1hex(stored or '') ~= digest
+end

@@ -1,0 +1,43 @@
+-- Change fields of a session under a compare with what they were made from. (operation Update)
+--
+-- ARGV  1 writer · 2 seq · 3 session id · 4 ttl ms · 5 seen's ttl ms · 6 member · 7 channel · 8 tenant · 9 may create (1/0) ·
+--       10 tenant as the wire has it · 11 expected revision ('' for any) · 12 metadata digest · 13 metadata · 14 context digest ·
+--       15 context · 16 focus given (1/0) · 17 focus · 18 summary given (1/0) · 19 summary
+-- Reply {'updated', revision} or {'conflict', revision} · {'changed', metadata, context, session id} · {'session', id} · {'superseded'}
+
+local writer, seq, session, ttl, seen_ttl, member = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local c = read_fields(writer)
+local kind, marked = compare_mark(c, seq)
+if kind == 'old' then return { 'superseded' } end
+if kind == 'same' then return { 'updated', marked } end
+local exists = c[SESSION]
+if exists and c[SESSION] ~= session then return { 'session', c[SESSION] } end
+if ARGV[11] ~= '' and num(c[REV]) ~= tonumber(ARGV[11]) then return { 'conflict', digits(num(c[REV])) } end
+if not exists and ARGV[9] ~= '1' then return { 'session', '' } end
+local seed = 0
+if not exists then
+  local first = birth(session, ARGV[10], true)
+  for i = 1, #first, 2 do
+    if first[i] == 'metadata' then c[METADATA] = first[i + 1] elseif first[i] == 'context' then c[CONTEXT] = first[i + 1] end
+  end
+  seed = num(redis.call('HGET', SEEN, '#'))
+end
+if exists and (differs(c[METADATA], ARGV[12]) or differs(c[CONTEXT], ARGV[14])) then
+  return { 'changed', c[METADATA] or '', c[CONTEXT] or '' }
+end
+local known = read_index(c, member)
+
+-- effect
+local rev = digits(num(c[REV]) + 1)
+local fields = exists and {} or with(birth(session, ARGV[10], true), { 'n', digits(seed), 'settled', digits(seed), 'stats', stats(c, 0) })
+with(fields, { 'lastActivity', NOW, 'updated_at', clock(c), 'rev', rev })
+if ARGV[12] ~= '' then with(fields, { 'metadata', ARGV[13] }) end
+if ARGV[14] ~= '' then with(fields, { 'context', ARGV[15] }) end
+if ARGV[16] == '1' then with(fields, { 'focus', ARGV[17] }) end
+if ARGV[18] == '1' then with(fields, { 'summary', ARGV[19] }) end
+hset(fields)
+if not exists then clear_remains() end
+touch(ttl, seen_ttl, member, 1)
+index(known, session, ttl, ARGV[7], ARGV[8])
+write_mark(c, writer, rev)
+return { 'updated', rev }

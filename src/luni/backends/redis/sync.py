@@ -1,0 +1,164 @@
+"""Redis from threads: a call takes a connection, sends one script, reads one reply."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from typing import Any
+
+import redis.exceptions as driver
+from hiredis import pack_command
+
+from luni.backends.redis import connect
+from luni.backends.redis.codec import Call, decode, encode, unreadable
+from luni.backends.redis.errors import refused
+from luni.backends.redis.info import described
+from luni.errors import BackendError, Indeterminate, Unavailable
+from luni.operations import Operation
+from luni.settings import Settings
+
+__all__ = ["RedisBackend"]
+
+_LOST = (driver.ConnectionError, driver.TimeoutError, driver.InvalidResponse, OSError)
+_REPLIES = (driver.ResponseError, driver.BusyLoadingError, driver.AuthenticationError)
+
+
+class Connections:
+    """At most ``pool_max`` connections, the latest used first; a forked child begins with none."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._kind, self._arguments = connect.connection_arguments(url, settings, asynchronous=False)
+        self._most, self._least, self._patience = settings.pool_max, settings.pool_min, settings.timeout
+        self._begin()
+
+    def _begin(self) -> None:
+        self._idle: deque[Any] = deque()
+        self._free = threading.BoundedSemaphore(self._most)
+        self._pid = os.getpid()
+        self._warmed = self._least == 0
+
+    def take(self) -> Any:
+        """Return a connected connection; raise `Unavailable` if there is none."""
+        if self._pid != os.getpid():
+            self._begin()
+        if not self._free.acquire(timeout=self._patience):
+            raise Unavailable(f"all {self._most} connections (REDIS_POOL_MAX) are busy")
+        try:
+            if not self._warmed:
+                self._warm()
+            return self._connected()
+        except BaseException:
+            self._free.release()
+            raise
+
+    def _connected(self) -> Any:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = connect.sync_connection(self._kind, self._arguments)
+        try:
+            connection.connect()
+            if self._stale(connection):
+                connection.disconnect()
+                connection.connect()
+        except (*_LOST, *_REPLIES) as error:
+            connection.disconnect()
+            if isinstance(error, _REPLIES):
+                raise refused(error) from None
+            raise Unavailable(f"the server cannot be reached: {error}") from None
+        return connection
+
+    @staticmethod
+    def _stale(connection: Any) -> bool:
+        """A reply nobody asked for, or the end of the stream: the connection is of no use, and nothing has been sent."""
+        try:
+            return bool(connection.can_read(0))
+        except _LOST:
+            return True
+
+    def _warm(self) -> None:
+        self._warmed = True
+        warmed = [self._connected() for _ in range(self._least)]
+        self._idle.extend(warmed)
+
+    def give_back(self, connection: Any) -> None:
+        """Take a connection back."""
+        self._idle.append(connection)
+        self._free.release()
+
+    def close(self) -> None:
+        """Close what is idle."""
+        while self._idle:
+            self._idle.pop().disconnect()
+
+
+class RedisBackend:
+    """Executes operations on a Redis or Valkey server; threads share it."""
+
+    name = "redis"
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._connections = Connections(url, settings)
+        self._namespace = settings.namespace
+        self._place = connect.place(url)
+
+    def execute(self, operation: Operation) -> Any:
+        """Execute one operation in one round trip (two where the server has lost the script)."""
+        call = encode(self._namespace, operation)
+        reply = self._exchange(call)
+        try:
+            return decode(self._namespace, operation, reply)
+        except (ValueError, IndexError, TypeError, AttributeError) as error:
+            raise unreadable(error) from None
+
+    def _exchange(self, call: Call) -> Any:
+        connection = self._connections.take()
+        try:
+            try:
+                return self._send(connection, "EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
+            except driver.NoScriptError:
+                return self._send(connection, "EVAL", call.script.text, len(call.keys), *call.keys, *call.args)
+        except _REPLIES as error:
+            raise refused(error) from None
+        finally:
+            self._connections.give_back(connection)
+
+    def _send(self, connection: Any, *command: Any) -> Any:
+        try:
+            connection.send_packed_command((pack_command(command),), check_health=False)
+            return connection.read_response()
+        except _REPLIES:
+            raise
+        except _LOST as error:
+            connection.disconnect()
+            raise Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}") from None
+        except BaseException:
+            connection.disconnect()  # a reply may still be on its way
+            raise
+
+    def command(self, *words: Any) -> Any:
+        """Send one plain command, for checks of the server."""
+        connection = self._connections.take()
+        try:
+            return self._send(connection, *words)
+        except _REPLIES as error:
+            raise refused(error) from None
+        finally:
+            self._connections.give_back(connection)
+
+    def ping(self) -> None:
+        """Return if the server answers."""
+        self.command("PING")
+
+    def describe(self) -> dict[str, Any]:
+        """Return the server's version, place and persistence."""
+        try:
+            config = self.command("CONFIG", "GET", "save") + self.command("CONFIG", "GET", "appendfsync")
+        except BackendError:
+            config = None
+        return described(self._place, self.command("INFO"), config)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._connections.close()

@@ -1,0 +1,1 @@
+"""Embedded storage: one SQLite file shared by threads and processes of a host, one transaction an operation."""

@@ -1,0 +1,142 @@
+"""SQLite as a backend: every operation is one transaction, and one that has no effect writes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import apsw
+
+from luni import operations as ops
+from luni.backends.sqlite import sessions, turns
+from luni.backends.sqlite.connection import Connections, translated
+from luni.backends.sqlite.rows import Tables
+from luni.clock import Clock
+from luni.errors import Indeterminate
+from luni.settings import Settings
+
+__all__ = ["AsyncSQLiteBackend", "SQLiteBackend"]
+
+
+class SQLiteBackend:
+    """Executes operations on one SQLite file, shared by threads and processes."""
+
+    name = "sqlite"
+
+    def __init__(self, url: str, settings: Settings, clock: Clock) -> None:
+        self._connections = Connections(url, settings)
+        self._durability = settings.durability
+        self._clock = clock
+
+    def execute(self, operation: ops.Operation) -> Any:
+        """Execute one operation in one transaction."""
+        writes, handler = _HANDLERS[type(operation)]
+        connections = self._connections
+        with connections.turn:
+            connection = connections.take()
+            try:
+                connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+            except apsw.Error as error:
+                raise translated(error, place=connections.place) from None
+            return self._within(connection, operation, handler)
+
+    def _within(self, connection: Any, operation: ops.Operation, handler: Callable[..., Any]) -> Any:
+        tables = Tables(connection.execute, self._clock.time_ms())
+        try:
+            result = handler(tables, operation)
+            connection.execute("COMMIT" if tables.saved else "ROLLBACK")
+        except apsw.Error as error:
+            _roll_back(connection)
+            if isinstance(error, apsw.IOError):
+                raise Indeterminate(f"{self._connections.place}: the disk failed during a write") from None
+            raise translated(error, place=self._connections.place) from None
+        except BaseException:
+            _roll_back(connection)
+            raise
+        return result
+
+    def ping(self) -> None:
+        """Return if the file can be read."""
+        with self._connections.turn:
+            try:
+                self._connections.take().execute("SELECT count(*) FROM sqlite_schema").fetchall()
+            except apsw.Error as error:
+                raise translated(error, place=self._connections.place) from None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the version, the place and what a power failure would lose."""
+        with self._connections.turn:
+            connection = self._connections.take()
+            mode = connection.pragma("journal_mode")
+            size = connection.pragma("page_count") * connection.pragma("page_size")
+        kept = (
+            "nothing the disk has confirmed"
+            if self._durability == "full"
+            else "the last moments before it (LUNI_DURABILITY=full: nothing)"
+        )
+        return {
+            "backend": "sqlite",
+            "place": self._connections.place,
+            "server": f"SQLite {apsw.sqlite_lib_version()} (apsw {apsw.apsw_version()})",
+            "journal_mode": mode,
+            "durability": self._durability,
+            "size_bytes": size,
+            "lost_on_power_failure": "everything: it is in memory" if self._connections.place == "memory" else kept,
+        }
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        self._connections.close()
+
+
+def _roll_back(connection: Any) -> None:
+    if not connection.get_autocommit():
+        connection.execute("ROLLBACK")
+
+
+_HANDLERS: dict[type[ops.Operation], tuple[bool, Callable[..., Any]]] = {
+    ops.Receive: (True, turns.accept),
+    ops.Open: (True, turns.accept),
+    ops.Reply: (True, turns.reply),
+    ops.Renew: (True, turns.renew),
+    ops.Release: (True, turns.release),
+    ops.Append: (True, sessions.append),
+    ops.Update: (True, sessions.update),
+    ops.Fold: (True, sessions.fold),
+    ops.Amend: (True, sessions.amend),
+    ops.Load: (True, sessions.load),
+    ops.End: (True, sessions.end),
+    ops.Read: (False, sessions.read),
+    ops.Locate: (False, sessions.locate),
+    ops.Sessions: (False, sessions.list_sessions),
+    ops.Inspect: (False, sessions.inspect),
+}
+
+
+class AsyncSQLiteBackend:
+    """The same on one worker thread: SQLite has no asynchronous interface, and this says so."""
+
+    name = "sqlite"
+
+    def __init__(self, url: str, settings: Settings, clock: Clock) -> None:
+        self._backend = SQLiteBackend(url, settings, clock)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="luni-sqlite")
+
+    def execute(self, operation: ops.Operation) -> asyncio.Future[Any]:
+        """Begin to execute one operation on the worker."""
+        return asyncio.get_running_loop().run_in_executor(self._worker, self._backend.execute, operation)
+
+    async def ping(self) -> None:
+        """Return if the file can be read."""
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._backend.ping)
+
+    async def describe(self) -> dict[str, Any]:
+        """Return the version, the place and what a power failure would lose."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._backend.describe)
+
+    async def close(self) -> None:
+        """Finish what was begun, then close."""
+        await asyncio.get_running_loop().run_in_executor(None, self._worker.shutdown)
+        self._backend.close()

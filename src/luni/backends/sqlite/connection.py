@@ -1,0 +1,121 @@
+"""Opening a file: one connection a thread, WAL, a schema version, and errors in luni's terms."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from contextlib import AbstractContextManager, nullcontext
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from luni.errors import BackendError, ConfigError, Damaged, Incompatible, Unavailable
+from luni.settings import Settings
+
+__all__ = ["Connections", "path_of", "translated"]
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x6C756E69  # "luni"
+_SCHEMA = (files("luni.backends.sqlite") / "schema.sql").read_text(encoding="utf-8")
+
+
+def path_of(url: str) -> str:
+    """Return the file a URL names, ``""`` for one in memory; raise `ConfigError` for another form."""
+    scheme, _, rest = url.partition("://")
+    if "\0" in url or "?" in url or scheme != "sqlite" or (rest and not rest.startswith("/")) or rest == "/":
+        raise ConfigError("allowed are sqlite:///relative.db, sqlite:////absolute.db and sqlite:// (in memory)")
+    return rest[1:]
+
+
+def translated(error: apsw.Error, *, place: str) -> BackendError:
+    """Return what a failure of SQLite means for the caller; the transaction was rolled back."""
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return Damaged(f"{place} is not a readable SQLite file; it was left as it is")
+    return Unavailable(f"{place} cannot be written now: {type(error).__name__}")
+
+
+class Connections:
+    """One connection for each thread of a file; one for all, in turns, in memory. A forked child begins anew."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._path = path_of(url)
+        self._settings = settings
+        self.place = self._path or "memory"
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._local = threading.local()
+        self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._one: Any = None
+        self._turn: AbstractContextManager[Any] = nullcontext() if self._path else threading.RLock()
+        self._opening = threading.Lock()
+
+    @property
+    def turn(self) -> AbstractContextManager[Any]:
+        """Held while the connection is used; free of cost where each thread has its own."""
+        return self._turn
+
+    def take(self) -> Any:
+        """Return this thread's connection, opened at first use; raise `Unavailable`, `Incompatible` or `Damaged`."""
+        if self._pid != os.getpid():
+            self._abandoned = (self._local, self._opened, self._one)  # closing them here would break the parent's locks
+            self._begin()
+        if not self._path:
+            with self._opening:
+                self._one = self._one or self._open()
+            return self._one
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._open()
+            self._opened.add(connection)
+        return connection
+
+    def _open(self) -> Any:
+        if self._path:
+            self._create()
+        try:
+            connection = apsw.Connection(self._path or ":memory:")
+            connection.setbusytimeout(int(self._settings.timeout * 1000))
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA synchronous={self._settings.durability.upper()}")
+            connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute("PRAGMA secure_delete=ON")
+            _migrate(connection, self.place)
+        except apsw.Error as error:
+            raise translated(error, place=self.place) from None
+        return connection
+
+    def _create(self) -> None:
+        """The file is its owner's alone; SQLite gives its side files the same mode."""
+        path = Path(self._path)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise Unavailable(f"{self.place} cannot be opened: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        for connection in [*self._opened, *([self._one] if self._one else [])]:
+            connection.close()
+        self._begin()
+
+
+def _migrate(connection: Any, place: str) -> None:
+    version = connection.pragma("user_version")
+    if version == SCHEMA_VERSION:
+        return
+    if version > SCHEMA_VERSION:
+        raise Incompatible(f"{place} has schema {version}; this luni knows {SCHEMA_VERSION}: upgrade luni")
+    with connection:  # another process may have been faster
+        connection.execute("CREATE TABLE IF NOT EXISTS schema_lock (x); DROP TABLE schema_lock")
+        if connection.pragma("user_version") == SCHEMA_VERSION:
+            return
+        if connection.execute("SELECT count(*) FROM sqlite_schema").get:
+            raise Damaged(f"{place} holds tables that are not luni's; it was left as it is")
+        connection.execute(_SCHEMA)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}")

@@ -1,0 +1,61 @@
+"""What a `Memory` tells its one hook: typed, frozen, without message text or secrets.
+
+``Memory.open(url, on_event=hook)`` calls ``hook(event)`` on the caller's thread (or loop), after the fact. A hook that raises
+is logged once a call and never disturbs the operation. It may use the memory. Subscribers match on the type.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from luni.models import Address
+
+__all__ = ["DamageFound", "Event", "Executed", "Hook", "LeaseLost", "emit"]
+
+logger = logging.getLogger("luni")
+
+
+class Executed(msgspec.Struct, frozen=True):
+    """An operation has ended: its kind, how, and how long it took.
+
+    ``outcome`` is ``"ok"`` or the error's class name; ``policy`` is the name of the policy in force, ``""`` outside a channel.
+    """
+
+    operation: str
+    backend: str
+    outcome: str
+    seconds: float
+    tenant: str
+    channel: str
+    policy: str
+
+
+class LeaseLost(msgspec.Struct, frozen=True):
+    """A turn's lease was not renewed in time; its reply will be refused."""
+
+    address: Address
+    token: int
+
+
+class DamageFound(msgspec.Struct, frozen=True):
+    """A stored item cannot be read; it was left as it is and out of the context."""
+
+    address: Address
+    items: int
+
+
+Event = Executed | LeaseLost | DamageFound
+Hook = Callable[[Event], None]
+
+
+def emit(hook: Hook | None, event: Event) -> None:
+    """Tell the hook, if there is one; its failure is logged and goes no further."""
+    if hook is None:
+        return
+    try:
+        hook(event)
+    except Exception as error:  # noqa: BLE001  a subscriber must never break an operation
+        logger.warning("the event hook failed with %s", type(error).__name__)  # its words may be a customer's

@@ -1,0 +1,225 @@
+"""What users hand in and get back: frozen structs, no I/O."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+__all__ = [
+    "REMOVE",
+    "ROLES",
+    "Address",
+    "Attachment",
+    "Discreet",
+    "Health",
+    "Message",
+    "Page",
+    "Received",
+    "Removal",
+    "Role",
+    "SessionExport",
+    "SessionInfo",
+    "SessionUpdate",
+    "ToolCall",
+    "ToolResult",
+    "TurnState",
+]
+
+Role = Literal["user", "assistant", "human", "system", "tool"]
+"""Who said it. ``human`` is a person of the business who took over from the assistant."""
+
+ROLES: frozenset[str] = frozenset(("user", "assistant", "human", "system", "tool"))
+
+TurnState = Literal["open", "duplicate", "in_progress", "joined", "paused", "idle"]
+"""What opening a turn found:
+
+- ``open``: this worker holds the conversation's lease and should reply;
+- ``duplicate``: the message was answered before;
+- ``in_progress``: this very message is being answered now, elsewhere;
+- ``joined``: another turn of this conversation is open and will answer it;
+- ``paused``: a person has taken over; the message is stored;
+- ``idle``: a turn without text, and nothing waits.
+"""
+
+
+class Removal(Enum):
+    """The type of `REMOVE`."""
+
+    REMOVE = "remove"
+
+
+REMOVE = Removal.REMOVE
+"""As a value in `SessionUpdate`: take this key away (``None`` stores a JSON null)."""
+
+
+class Discreet(msgspec.Struct, frozen=True):
+    """Shows its type and what is no one's secret: reprs end up in logs and tracebacks, where no message text belongs."""
+
+    _shown: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        shown = "".join(f" {name}={getattr(self, name)!r}" for name in self._shown)
+        return f"<{type(self).__name__}{shown}>"
+
+    def __rich_repr__(self) -> Any:
+        for name in self._shown:
+            yield name, getattr(self, name)
+
+
+class Address(Discreet, frozen=True):
+    """Whose conversation: one session per (tenant, channel, user)."""
+
+    _shown = ("channel",)
+
+    tenant: str
+    channel: str
+    user: str
+
+
+class Attachment(Discreet, frozen=True, omit_defaults=True):
+    """A file that came with a message; luni stores where it is, never its bytes."""
+
+    _shown = ("kind", "mime", "size_bytes")
+
+    kind: str
+    url: str | None = None
+    mime: str | None = None
+    caption: str | None = None
+    transcript: str | None = None
+    size_bytes: int | None = None
+
+
+class ToolCall(Discreet, frozen=True):
+    """A step: the assistant calls a tool. ``arguments`` is JSON text, as models write it."""
+
+    _shown = ("id", "name")
+
+    id: str
+    name: str
+    arguments: str = "{}"
+
+
+class ToolResult(Discreet, frozen=True):
+    """A step: what the tool called as ``call_id`` answered."""
+
+    _shown = ("call_id",)
+
+    call_id: str
+    text: str
+
+
+class Message(
+    Discreet,
+    frozen=True,
+    omit_defaults=True,
+    rename={"key": "k", "arrival": "n", "timestamp_ms": "timestamp"},
+):
+    """One message of a conversation, in the field order and names of the wire.
+
+    Foreign writers store at least ``text``, ``timestamp`` and ``tags``; everything else has a default.
+    """
+
+    _shown = ("role", "arrival", "timestamp_ms", "tokens")
+
+    text: str
+    role: str = "user"
+    id: str = ""
+    timestamp_ms: int = 0
+    tags: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+    metadata: dict[str, Any] | None = None
+    tokens: int = -1
+    counter: str = ""
+    amended: int = 0
+    redacted: bool = False
+    arrival: int = 0
+    key: str = ""
+
+    @property
+    def timestamp(self) -> float:
+        """Seconds since the epoch, by the server's clock unless the caller gave a time."""
+        return self.timestamp_ms / 1000
+
+
+class SessionUpdate(Discreet, frozen=True, forbid_unknown_fields=True):
+    """A change of a session: only the keys named change; `REMOVE` as a value takes a key away."""
+
+    metadata: dict[str, Any] = {}
+    variables: dict[str, Any] = {}
+    focus: str | None = None
+
+
+class SessionInfo(Discreet, frozen=True):
+    """A session without its messages. Times are seconds since the epoch, by the server's clock.
+
+    ``damaged``: in a list, metadata or variables cannot be read and are left empty; `Session.info` raises `Damaged` then.
+    """
+
+    _shown = ("session_id", "channel", "message_count", "revision")
+
+    session_id: str
+    tenant: str
+    channel: str
+    user: str
+    created_at: float
+    last_activity: float
+    metadata: dict[str, Any]
+    variables: dict[str, Any]
+    summary: str
+    focus: str
+    paused: bool
+    message_count: int
+    folded: int
+    unanswered: int
+    revision: int
+    damaged: bool = False
+
+
+class SessionExport(msgspec.Struct, frozen=True):
+    """Everything stored of one session: `info`, the messages still held (oldest first), the transcript if kept."""
+
+    info: SessionInfo
+    messages: tuple[Message, ...]
+    transcript: tuple[Message, ...] = ()
+
+
+class Received(msgspec.Struct, frozen=True):
+    """What `receive` did: ``accepted`` (stored now) or ``duplicate`` (stored before).
+
+    ``message`` is ``None`` for a duplicate whose text the window no longer holds.
+    """
+
+    state: Literal["accepted", "duplicate"]
+    message: Message | None
+    session_id: str
+    new_session: bool = False
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some items and where to go on; without a ``cursor`` nothing follows (with one, the next page may be empty)."""
+
+    items: tuple[Any, ...]
+    cursor: str | None = None
+
+    def __iter__(self) -> Any:
+        """Iterate over the items of this page."""
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        """Return how many items this page has."""
+        return len(self.items)
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether the store answers. ``detail`` says why not, without secrets."""
+
+    ok: bool
+    degraded: bool
+    backend: str
+    journal_depth: int = 0
+    latency_ms: float = 0.0
+    detail: str = ""

@@ -1,0 +1,388 @@
+"""Every operation, one frozen struct each: what a backend can be asked to do, and what it answers.
+
+An operation is one atomic step: one Lua script on Redis, one transaction on SQLite. Those that write carry an id
+``(writer, seq)``; executed twice, they have one effect and give one answer (docs/design/operations.md).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from luni.models import Address, Discreet
+
+__all__ = [
+    "WRITES",
+    "Amend",
+    "Append",
+    "Appended",
+    "Changed",
+    "Draft",
+    "End",
+    "Fold",
+    "Folding",
+    "Inspect",
+    "Inspected",
+    "Load",
+    "Loaded",
+    "Locate",
+    "Met",
+    "Open",
+    "Opened",
+    "Operation",
+    "Patch",
+    "Read",
+    "Receive",
+    "Release",
+    "Renew",
+    "Replied",
+    "Reply",
+    "Result",
+    "Sessions",
+    "SessionsListed",
+    "Snapshot",
+    "Update",
+    "Updated",
+    "View",
+    "Write",
+    "compensation",
+]
+
+WINDOW = 20
+FOLD_MAX = 100
+RING = 128
+WRITERS = 64
+
+
+class Draft(Discreet, frozen=True):
+    """A message before the store gives it a key, an arrival number and a time."""
+
+    body: bytes
+    tokens: int
+    digest: str = ""
+    timestamp_ms: int | None = None
+
+
+class Patch(Discreet, frozen=True):
+    """A new text for a JSON field, and the digest of the text it was made from."""
+
+    digest: str
+    text: bytes
+
+
+class Folding(Discreet, frozen=True):
+    """A summary that covers ``count`` waiting messages more than the ``start`` folded before.
+
+    Void if those differ, or if the summary is not the one with the digest ``basis`` that it was made from.
+    """
+
+    start: int
+    count: int
+    summary: str
+    basis: str
+
+
+class Operation(Discreet, frozen=True, kw_only=True, tag=True):
+    """One atomic step."""
+
+
+class OnSession(Operation, frozen=True, kw_only=True):
+    """An operation whose aggregate is one session."""
+
+    address: Address
+
+
+class Write(OnSession, frozen=True, kw_only=True):
+    """An operation that leaves a mark: executed twice, it has one effect and one answer.
+
+    ``session_id`` is the session the caller has met; an answer `Met` tells that it is another one.
+    Times are milliseconds.
+    """
+
+    writer: str
+    seq: int
+    session_id: str
+    ttl_ms: int
+
+    @property
+    def owner(self) -> str:
+        """The operation's id, as the lease names its owner."""
+        return f"{self.writer}.{self.seq}"
+
+
+class Receive(Write, frozen=True, kw_only=True):
+    """Accept a message: store it once, to be answered by a turn."""
+
+    draft: Draft
+    fresh: bool
+    transcript: int = 0
+
+
+class Open(Write, frozen=True, kw_only=True):
+    """Accept a message, if there is one, and lease the conversation for the turn that answers what waits."""
+
+    draft: Draft | None
+    lease_ms: int
+    fresh: bool
+    transcript: int = 0
+
+
+class Reply(Write, frozen=True, kw_only=True):
+    """Store what answers everything up to ``cut``; release the lease, or keep it if newer messages wait.
+
+    ``outcome`` ``"a"`` answers, ``"s"`` settles without an answer. With ``binding`` the patches are the caller's changes and a
+    difference refuses the whole operation; without, they refresh what old readers look at and a difference skips them.
+    """
+
+    owner_id: str
+    token: int
+    cut: int
+    lease_ms: int
+    outcome: Literal["a", "s"]
+    drafts: tuple[Draft, ...] = ()
+    metadata: Patch | None = None
+    context: Patch | None = None
+    binding: bool = False
+    focus: str | None = None
+    folding: Folding | None = None
+    token_est: int = 0
+    transcript: int = 0
+
+
+class Append(Write, frozen=True, kw_only=True):
+    """Append a message without a turn; ``settles`` marks what came before it as answered."""
+
+    draft: Draft
+    settles: bool
+    fresh: bool
+    transcript: int = 0
+
+
+class Update(Write, frozen=True, kw_only=True):
+    """Change fields of a session if they still are what the change was made from."""
+
+    fresh: bool
+    expected_revision: int | None = None
+    metadata: Patch | None = None
+    context: Patch | None = None
+    focus: str | None = None
+    summary: str | None = None
+
+
+class Fold(Write, frozen=True, kw_only=True):
+    """Fold waiting messages into the summary, if nobody folded meanwhile. Not an activity."""
+
+    folding: Folding
+
+
+class Amend(Write, frozen=True, kw_only=True):
+    """Replace the stored message whose text has this digest."""
+
+    digest: str
+    text: bytes
+    tokens_delta: int = 0
+
+
+class Load(Write, frozen=True, kw_only=True):
+    """Replace what is held of a conversation, if it still is what the new state was made from."""
+
+    fresh: bool
+    digest: str
+    import_digest: str
+    window: tuple[bytes, ...]
+    waiting: tuple[bytes, ...]
+    summary: str
+    folded: int
+    added: int
+    added_tokens: int
+    digests: tuple[str, ...] = ()
+    """Ids that are to be known as settled, oldest first: a late second delivery of an imported message is a duplicate."""
+
+
+class End(OnSession, frozen=True, kw_only=True):
+    """End this session, not one that came after it. Accepted ids stay known for seven days."""
+
+    session_id: str
+
+
+class Renew(OnSession, frozen=True, kw_only=True):
+    """Renew a turn's lease if it is still held with this token."""
+
+    owner_id: str
+    token: int
+    lease_ms: int
+
+
+class Release(OnSession, frozen=True, kw_only=True):
+    """Release a turn's lease without an answer, if it is still held with this token."""
+
+    owner_id: str
+    token: int
+
+
+class Read(OnSession, frozen=True, kw_only=True):
+    """Read a session. Writes nothing."""
+
+    transcript: bool = False
+
+
+class Locate(Operation, frozen=True, kw_only=True):
+    """Find where a session id leads. Writes nothing."""
+
+    session_id: str
+
+
+class Sessions(Operation, frozen=True, kw_only=True):
+    """List a tenant's sessions, the latest activity first. Writes nothing.
+
+    ``before_ms`` and ``passed`` say where the former page ended: that score, and how many of that very score it showed.
+    """
+
+    tenant: str
+    limit: int
+    before_ms: int | None = None
+    passed: int = 0
+
+
+class Inspect(Operation, frozen=True, kw_only=True):
+    """Read the fields of several sessions, without messages. Writes nothing."""
+
+    addresses: tuple[Address, ...]
+
+
+class View(Discreet, frozen=True):
+    """What is stored of a session, its texts undecoded. ``window`` is newest first, ``waiting`` (to be folded) oldest first."""
+
+    session_id: str
+    created_ms: int
+    activity_ms: int
+    metadata: bytes
+    context: bytes
+    summary: str
+    focus: str
+    paused: bool
+    token_est: int
+    n: int
+    settled: int
+    count: int
+    tokens: int
+    folded: int
+    rev: int
+    window: tuple[bytes, ...] = ()
+    waiting: tuple[bytes, ...] = ()
+
+
+class Met(msgspec.Struct, frozen=True):
+    """Nothing was done: the session is another one (``""``: there is none)."""
+
+    session_id: str
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """What accepting found. ``refusal`` ``"full"``: too many wait; ``"fold"``: fold first; nothing was done then."""
+
+    state: Literal["accepted", "open", "duplicate", "in_progress", "joined", "paused", "idle", "full", "fold"]
+    now_ms: int = 0
+    session_id: str = ""
+    token: int = 0
+    cut: int = 0
+    attempt: int = 0
+    created: bool = False
+    arrival: int = 0
+    clock_ms: int = 0
+    timestamp_ms: int = 0
+    answer: str = ""
+    view: View | None = None
+
+
+class Changed(Discreet, frozen=True):
+    """Nothing was done: a text is not the one the patch was made from. These are the stored ones."""
+
+    metadata: bytes
+    context: bytes
+
+
+class Replied(msgspec.Struct, frozen=True):
+    """What replying did; ``kept``: newer messages wait, up to ``cut``; ``fenced``: nothing was stored."""
+
+    state: Literal["released", "kept", "fenced"]
+    now_ms: int = 0
+    clock_ms: int = 0
+    cut: int = 0
+    attempt: int = 0
+    view: View | None = None
+    reason: str = ""
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """What appending did. A duplicate comes with the texts among which it may be found."""
+
+    state: Literal["appended", "duplicate", "full", "fold"]
+    now_ms: int = 0
+    session_id: str = ""
+    arrival: int = 0
+    clock_ms: int = 0
+    timestamp_ms: int = 0
+    texts: tuple[bytes, ...] = ()
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """How many messages an import added; 0 for one that was done before."""
+
+    added: int
+
+
+class Updated(msgspec.Struct, frozen=True):
+    """The revision after an update; with ``conflict`` the one that was found instead of the expected one."""
+
+    revision: int
+    conflict: bool = False
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """What reading found; ``view`` is ``None`` where there is no session. ``transcript`` is newest first."""
+
+    now_ms: int
+    unanswered: int
+    view: View | None
+    transcript: tuple[bytes, ...] = ()
+
+
+class SessionsListed(msgspec.Struct, frozen=True):
+    """A page of addresses and their last activity, the latest first."""
+
+    addresses: tuple[tuple[Address, int], ...]
+
+
+class Inspected(msgspec.Struct, frozen=True):
+    """Views without messages, in the order asked for; ``None`` where there is no session."""
+
+    views: tuple[View | None, ...]
+
+
+Done = bool
+Result = (
+    Opened
+    | Replied
+    | Appended
+    | Loaded
+    | Updated
+    | Snapshot
+    | SessionsListed
+    | Inspected
+    | Met
+    | Changed
+    | Address
+    | Done
+    | None
+)
+
+WRITES = (Receive, Open, Reply, Append, Update, Fold, Amend, Load)
+
+
+def compensation(operation: Operation, result: object) -> Operation | None:
+    """Return what undoes an effect nobody waits for any more: an opened turn whose caller is gone is released."""
+    if isinstance(operation, Open) and isinstance(result, Opened) and result.state == "open":
+        return Release(address=operation.address, owner_id=operation.owner, token=result.token)
+    return None

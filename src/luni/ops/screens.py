@@ -1,0 +1,312 @@
+"""What people read: tables and reports in a terminal. Stored text is shown, never obeyed: no markup, no escape sequences."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from luni.models import Message, Page, SessionExport, SessionInfo
+from luni.ops.demo import Demo, Example
+from luni.ops.doctor import Diagnosis
+from luni.ops.replay import Report
+
+__all__ = ["demo", "doctor", "heading", "plain", "replay", "sessions", "show"]
+
+BAR = 28
+LABEL = 16
+CONTEXT_LINES = 6
+MINUTE, HOUR, DAY = 60, 3600, 86400
+KILO = 1000
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_COLOURS = {"user": "cyan", "assistant": "green", "human": "magenta", "system": "yellow", "tool": "yellow"}
+
+
+def plain(text: str) -> str:
+    """Return text that cannot steer a terminal: control characters and changes of the writing direction become ``�``."""
+    return _CONTROLS.sub("�", text)
+
+
+def name(text: str) -> str:
+    """Return the same on one line."""
+    return " ".join(plain(text).split())
+
+
+def heading(title: str, rest: str = "") -> Text:
+    """Return a section's first line."""
+    return Text.assemble((title, "bold"), ("  " + rest if rest else "", "dim"))
+
+
+def replay(report: Report) -> RenderableType:
+    """Return a replay's report."""
+    return Group(heading("luni replay"), _section(_figures(report), Text(), _saving(report)))
+
+
+def demo(found: Demo) -> RenderableType:
+    """Return the demo's report."""
+    locales = ", ".join(f"{count} {locale}" for locale, count in sorted(found.locales.items()))
+    example = found.example
+    return Group(
+        heading("luni demo", "recorded conversations through memory, turn by turn"),
+        _section(_figures(found.report, locales, found.server), Text(), _saving(found.report)),
+        Text(),
+        heading("What was folded", f"{example.conversation}, the largest saving"),
+        _section(*_folding(example)),
+        Text(),
+        heading("Everything delivered a second time"),
+        _section(_again(found)),
+        Text(),
+        _next("luni chat", "luni replay FILE --url redis://HOST", "luni doctor"),
+    )
+
+
+def _next(*commands: str) -> Text:
+    return Text.assemble(("Next  ", "bold"), Text("  ·  ", style="dim").join(map(Text, commands)))
+
+
+def _figures(report: Report, locales: str = "", server: str = "") -> Table:
+    grid = _grid()
+    grid.add_row("conversations", _value(f"{report.conversations:,}", locales))
+    grid.add_row("turns", _value(f"{report.turns:,}", f"{report.messages:,} messages"))
+    if report.p50_ms is not None:
+        tails = f"median · {report.p95_ms:.2f} p95 · {report.p99_ms:.2f} p99 · {report.turns_per_second:,.0f} turns/s"
+        grid.add_row("one turn", _value(f"{report.p50_ms:.2f} ms", tails))
+    if report.duplicates_refused:
+        grid.add_row("refused", _value(f"{report.duplicates_refused:,}", "second deliveries: nothing was stored again"))
+    grid.add_row("folded", _value(f"{report.folded:,}", "messages, into summaries"))
+    stored = "unknown" if report.bytes_stored is None else _bytes(report.bytes_stored)
+    grid.add_row("stored", _value(stored, f"on {plain(server or report.backend)}"))
+    if report.bad_lines:
+        grid.add_row("bad lines", _value(f"{report.bad_lines:,}", "passed over"))
+    return grid
+
+
+def _saving(report: Report) -> RenderableType:
+    if report.reduction_pct is None:
+        return Text("No turn was answered, so there are no prompt tokens to compare.", style="dim")
+    grid = _grid(figures=True)
+    share = report.prompt_tokens / report.full_history_tokens
+    grid.add_row("full history", f"{report.full_history_tokens:,}", Text("█" * BAR, style="bright_black"))
+    saved = (f"  {report.reduction_pct:.1f} % fewer prompt tokens", "bold green")
+    bar = Text.assemble(("█" * max(1, round(BAR * min(1.0, share))), "green"), saved)
+    grid.add_row("luni", f"{report.prompt_tokens:,}", bar)
+    if report.largest_saving_pct:
+        largest = f"in {name(report.largest_saving_conversation)}"
+        grid.add_row("largest saving", f"{report.largest_saving_pct:.1f} %", Text(largest, style="dim"))
+    return grid
+
+
+def _folding(example: Example) -> list[RenderableType]:
+    grid = _grid()
+    last = example.messages
+    length = f"→ a summary of {len(example.summary)} characters"
+    grid.add_row(f"messages 1 to {example.folded}", Text(length))
+    grid.add_row(f"{example.folded + 1} to {last}", Text("→ the window, word for word"))
+    grid.add_row("prompt", _value(f"{example.prompt_tokens:,} tokens", f"instead of {example.full_history_tokens:,}"))
+    return [grid, Text(), Text("the context a model gets", style="dim"), _context(example)]
+
+
+def _context(example: Example) -> RenderableType:
+    """The notes whole, then the first and the last lines of the window."""
+    lines = plain(example.context).splitlines()
+    notes = 1 + max((i for i, line in enumerate(lines) if line.startswith("> ")), default=-1)
+    first, last = lines[notes : notes + 2], lines[max(notes + 2, len(lines) - CONTEXT_LINES + 2) :]
+    left_out = len(lines) - notes - len(first) - len(last)
+    shown = [Text(line, style="italic" if line.startswith("> ") else "dim") for line in lines[:notes]]
+    shown += [_spoken(line) for line in first]
+    if left_out:
+        shown.append(Text(f"  ⋯ {left_out} more lines", style="dim"))
+    return Padding(Group(*shown, *map(_spoken, last)), (0, 0, 0, 2), expand=False)
+
+
+def _spoken(line: str) -> Text:
+    label, colon, rest = line.partition(": ")
+    return _one_line(Text.assemble((label + colon, "cyan"), rest) if colon else Text(line))
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
+
+
+def _again(found: Demo) -> Table:
+    grid, again, example = _grid(), found.again, found.example
+    refused = f"{again.duplicates_refused:,} of {again.turns:,}"
+    grid.add_row("refused", _value(refused, "turns: no prompt, no second answer"))
+    changed = (
+        ("nothing", "every session is the same, byte for byte") if found.unchanged else ("something", "this is a fault of luni")
+    )
+    grid.add_row("changed", _value(*changed))
+    grid.add_row("for example", _one_line(Text(_joined(example.asked))))
+    grid.add_row("", _one_line(Text.assemble((f"{example.state}  ", "yellow"), _joined(example.answer))))
+    grid.add_row("", Text("the answer it got the first time, from memory", style="dim"))
+    return grid
+
+
+def _joined(text: str) -> str:
+    return f"“{name(text)}”"
+
+
+_WIDE = 110
+
+
+def sessions(tenant: str, page: Page, now: float) -> RenderableType:
+    """Return a page of a tenant's sessions."""
+    if not page.items:
+        return Text(f"{name(tenant)} has no sessions.")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for left in ("active", "channel", "user"):
+        table.add_column(left, overflow="fold")
+    for right in ("messages", "folded"):
+        table.add_column(right, justify="right")
+    wide = shutil.get_terminal_size().columns >= _WIDE  # else channel and user need the room; --json has the id
+    if wide:
+        table.add_column("session id", no_wrap=True, style="dim")
+    for info in page:
+        user = name(info.user) + ("  (paused)" if info.paused else "")
+        counts = f"{info.message_count:,}", f"{info.folded:,}"
+        table.add_row(_ago(now - info.last_activity), Text(name(info.channel)), Text(user), *counts, *[info.session_id] * wide)
+    more = [Text(f"\nmore: --cursor {page.cursor}", style="dim")] if page.cursor else []
+    return Group(table, *more)
+
+
+def show(export: SessionExport, now: float) -> RenderableType:
+    """Return a session: what is known of it, its summary, its messages."""
+    info = export.info
+    parts: list[RenderableType] = [
+        heading(name(info.user), name(f"{info.tenant} · {info.channel}")),
+        _section(_facts(info, now)),
+    ]
+    if info.summary:
+        parts += [Text(), heading("Summary", f"of the first {info.folded} messages"), _section(Text(plain(info.summary)))]
+    messages = export.transcript if len(export.transcript) > len(export.messages) else export.messages
+    parts += [Text(), heading("Messages", _span(info, len(messages))), _section(_messages(messages))]
+    return Group(*parts)
+
+
+def _span(info: SessionInfo, held: int) -> str:
+    first = info.message_count - held + 1
+    return f"{first} to {info.message_count} of {info.message_count}" if held else "none"
+
+
+def _facts(info: SessionInfo, now: float) -> Table:
+    grid = _grid()
+    state = "paused" if info.paused else "open"
+    waiting = f"{info.unanswered} unanswered" if info.unanswered else "nothing waits"
+    grid.add_row("session", Text(info.session_id))
+    grid.add_row("state", _value(state, waiting))
+    grid.add_row("began", _value(_moment(info.created_at), f"last active {_ago(now - info.last_activity)}"))
+    if info.focus:
+        grid.add_row("focus", Text(plain(info.focus)))
+    for label, values in (("metadata", info.metadata), ("variables", info.variables)):
+        shown = [f"{key}={value!r}" for key, value in values.items() if value is not None]
+        if shown:
+            grid.add_row(label, Text(plain(", ".join(shown))))
+    return grid
+
+
+def _messages(messages: Iterable[Message]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for message in messages:
+        when = _moment(message.timestamp)
+        table.add_row(when, Text(message.role, style=_COLOURS.get(message.role, "")), Text(_text_of(message)))
+    return table
+
+
+def _text_of(message: Message) -> str:
+    calls = [f"[{call.name}({call.arguments})]" for call in message.tool_calls]
+    files = [f"[{one.kind}]" for one in message.attachments]
+    text = "[redacted]" if message.redacted else message.text
+    return plain("\n".join(part for part in (text, *calls, *files) if part))
+
+
+def doctor(found: Diagnosis) -> RenderableType:
+    """Return a diagnosis."""
+    mark = ("✓ healthy", "bold green") if found.healthy else ("✗ not reachable", "bold red")
+    latency = f"answers in {found.latency_ms:.1f} ms" if found.latency_ms is not None else plain(found.problem)
+    store = _grid()
+    for key, value in found.store.items():
+        store.add_row(_LABELS.get(key, key.replace("_", " ")), Text(_readable(key, value)))
+    store.add_row("power cut loses", Text(found.lost_on_power_failure))
+    versions = _grid()
+    for label, value in found.versions.items():
+        versions.add_row(label, Text(value))
+    warnings: list[RenderableType] = [
+        _section(Text.assemble(("! ", "bold yellow"), plain(warning))) for warning in found.warnings
+    ]
+    return Group(
+        Text.assemble(mark, ("  " + latency if latency else "", "dim")),
+        *([Text(), heading("Warnings"), *warnings] if warnings else []),
+        *(Text(), heading("Store"), _section(store)),
+        *(Text(), heading("Versions"), _section(versions)),
+        *(Text(), heading("Settings", "in force; those that differ from the default are bright"), _section(_settings(found))),
+    )
+
+
+_LABELS = {"size_bytes": "size"}
+
+
+def _settings(found: Diagnosis) -> Table:
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for setting in found.settings:
+        style = "bold" if setting.changed else "dim"
+        grid.add_row(Text(setting.name, style=style), Text(plain(setting.value), style=style))
+    return grid
+
+
+def _readable(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if key == "size_bytes":
+        return _bytes(int(value))
+    return plain(str(value))
+
+
+def _grid(*, figures: bool = False) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True, min_width=LABEL)
+    if figures:
+        grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def _value(figure: str, rest: str) -> Text:
+    return Text.assemble((figure, "bold"), ("  " + rest if rest else "", "dim"))
+
+
+def _section(*parts: RenderableType) -> Padding:
+    return Padding(Group(*parts), (0, 0, 0, 2), expand=False)
+
+
+def _bytes(size: int) -> str:
+    amount, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < KILO:
+            break
+        amount, unit = amount / KILO, larger
+    return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return "just now"
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

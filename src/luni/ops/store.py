@@ -1,0 +1,64 @@
+"""Which store a command works on, and which session of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from luni.backends.sqlite.connection import path_of
+from luni.client import Memory, Session
+from luni.errors import LuniError
+from luni.settings import Policies, Settings
+
+__all__ = ["NotFound", "data_dir", "locate", "missing_file", "open_memory", "settings_for"]
+
+
+class NotFound(LuniError):
+    """What was asked for is not there (any more)."""
+
+
+def settings_for(url: str | None) -> Settings:
+    """Return the settings of the environment, with another URL if one is given."""
+    settings = Settings.from_env()
+    return msgspec.structs.replace(settings, url=url) if url else settings
+
+
+def open_memory(settings: Settings, *, reading: bool = False, policies: Policies = None) -> Memory:
+    """Return a memory on the store of ``settings``, with the policies set there unless others are given.
+
+    ``reading`` a SQLite file that is not there gives an empty memory, and makes no file.
+    """
+    if reading and missing_file(settings) is not None:
+        settings = msgspec.structs.replace(settings, url="sqlite://")
+    return Memory(settings, policies=policies or settings.load_policies())
+
+
+def missing_file(settings: Settings) -> Path | None:
+    """Return the SQLite file of ``settings`` if it is not there yet."""
+    if not settings.url.startswith("sqlite:"):
+        return None
+    path = path_of(settings.url)
+    return Path(path) if path and not Path(path).exists() else None
+
+
+def locate(memory: Memory, tenant: str, channel_or_id: str, user: str | None) -> Session:
+    """Return the session of (tenant, channel, user), or with no user the one with this id; raise `NotFound`."""
+    if user is None:
+        found = memory.find(channel_or_id, tenant=tenant)
+    else:
+        session = memory.session(tenant=tenant, channel=channel_or_id, user=user)
+        found = session if session.info() else None
+    if found is None:
+        what = f"id {channel_or_id!r}" if user is None else f"channel {channel_or_id!r} and user {user!r}"
+        raise NotFound(f"tenant {tenant!r} has no session with {what} now: it never began, ended or expired")
+    return found
+
+
+def data_dir(settings: Settings) -> Path:
+    """Return the directory for luni's own files, made if need be, its owner's alone."""
+    default = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "luni"
+    path = Path(settings.data_dir).expanduser() if settings.data_dir else default
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,179 @@
+"""Where the tests' stores are: an SQLite file of the test's own, a namespace of its own on a server of the session's own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+
+import pytest
+
+pytest.register_assert_rewrite("luni.testing.conformance")
+
+import apsw  # noqa: E402  after the rewriting has been asked for
+import redis  # noqa: E402
+
+from luni.backends.keys import session_keys  # noqa: E402
+from luni.models import Address  # noqa: E402
+from luni.testing import FakeClock  # noqa: E402
+from luni.testing.conformance.store import Store  # noqa: E402
+from luni.testing.servers import Server, available  # noqa: E402
+
+KINDS = ("sqlite", "valkey", "redis")
+MODES = ("sync", "async")
+_COUNT = itertools.count()
+
+
+def needed(tool, *, there):
+    """Skip without an optional tool; fail where LUNI_REQUIRE names it."""
+    if there:
+        return
+    if tool in os.environ.get("LUNI_REQUIRE", "").split(","):
+        pytest.fail(f"LUNI_REQUIRE names {tool}, and there is none here", pytrace=False)
+    pytest.skip(f"there is no {tool} server here")
+
+
+@pytest.fixture(scope="session")
+def server_of():
+    """One server of each kind, started when first asked for."""
+    started = {}
+
+    def server(kind):
+        needed(kind, there=available(kind))
+        if kind not in started:
+            started[kind] = Server(kind).start()
+        return started[kind]
+
+    yield server
+    for one in started.values():
+        one.close()
+
+
+@pytest.fixture(params=[(mode, kind) for kind in KINDS for mode in MODES], ids="-".join)
+def store(request, tmp_path, server_of):
+    mode, kind = request.param
+    place = SQLiteStore(tmp_path / "luni.db", mode) if kind == "sqlite" else RedisStore(server_of(kind), mode)
+    with place:
+        yield place
+
+
+@pytest.fixture(params=[(mode, kind) for kind in ("valkey", "redis") for mode in MODES], ids="-".join)
+def server_store(request, server_of):
+    mode, kind = request.param
+    with RedisStore(server_of(kind), mode) as place:
+        yield place
+
+
+class SQLiteStore(Store):
+    kind = "sqlite"
+
+    def __init__(self, path, mode):
+        super().__init__(asynchronous=mode == "async", clock=FakeClock())
+        self.path = path
+
+    def url(self):
+        return f"sqlite:///{self.path}"
+
+    def sql(self, statement, bindings=()):
+        connection = apsw.Connection(str(self.path))
+        try:
+            return connection.execute(statement, bindings).fetchall()
+        finally:
+            connection.close()
+
+    def dump(self):
+        if not self.path.exists():
+            return {}
+        tables = [name for (name,) in self.sql("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        return {name: sorted(self.sql(f"SELECT * FROM {name}"), key=repr) for name in tables}
+
+    def _row(self, session):
+        ((key,),) = self.sql("SELECT id FROM conversation WHERE (tenant, channel, user) = (?, ?, ?)", address(session))
+        return key
+
+    def pause(self, session):
+        self.sql("UPDATE conversation SET paused = 1 WHERE id = ?", (self._row(session),))
+
+    def spoil_newest(self, session):
+        newest = "SELECT max(position) FROM message WHERE conversation = ?1"
+        self.sql(
+            f"UPDATE message SET text = ?2 WHERE conversation = ?1 AND position = ({newest})", (self._row(session), b"{bad")
+        )
+
+    def spoil_field(self, session, name):
+        self.sql(f"UPDATE conversation SET {name} = ? WHERE id = ?", (b"[not an object", self._row(session)))
+
+    def writers(self, session):
+        return self.sql("SELECT count(*) FROM mark WHERE conversation = ?", (self._row(session),))[0][0]
+
+    def remembered(self, session):
+        return self.sql("SELECT count(*) FROM accepted WHERE conversation = ?", (self._row(session),))[0][0]
+
+
+class RedisStore(Store):
+    def __init__(self, server, mode):
+        super().__init__(asynchronous=mode == "async", clock=FakeClock())
+        self.kind = server.kind
+        self.server = server
+        self.namespace = f"t{next(_COUNT)}-{secrets.token_hex(4)}"
+        self.raw = redis.Redis(port=server.port, decode_responses=False, retry=None)
+
+    def url(self):
+        return self.server.url
+
+    def keys(self, session):
+        own = session_keys(self.namespace, Address(*address(session))).own
+        return dict(zip(("ctx", "msgs", "locks", "seen", "fold", "log"), own, strict=True))
+
+    def dump(self):
+        found = {}
+        for key in sorted(self.raw.scan_iter(match=f"{self.namespace}:*", count=1000)):
+            kind = self.raw.type(key)
+            found[key] = (kind, READ[kind](self.raw, key), self.raw.execute_command("PEXPIRETIME", key))
+        return found
+
+    def let_pass(self, seconds):
+        """Bring every expiry nearer: the server judges by its own clock, which nobody moves. Leases are local time, too."""
+        self.clock.advance(seconds)
+        for key in self.raw.scan_iter(match=f"{self.namespace}:*", count=1000):
+            when = self.raw.execute_command("PEXPIRETIME", key)
+            if when > 0:
+                self.raw.execute_command("PEXPIREAT", key, when - round(seconds * 1000))
+
+    def pause(self, session):
+        self.raw.hset(self.keys(session)["ctx"], "paused", "1")
+
+    def spoil_newest(self, session):
+        self.raw.lset(self.keys(session)["msgs"], 0, b"{bad")
+
+    def spoil_field(self, session, name):
+        self.raw.hset(self.keys(session)["ctx"], name, "[not an object")
+
+    def writers(self, session):
+        return sum(name.startswith(b"w:") for name in self.raw.hkeys(self.keys(session)["ctx"]))
+
+    def remembered(self, session):
+        names = self.raw.hkeys(self.keys(session)["seen"])
+        records = [name for name in names if not name.startswith(b"r:") and name != b"#"]
+        assert len(records) <= 128
+        assert len(names) <= 2 * 128 + 1
+        return len(records)
+
+    def close(self):
+        super().close()
+        for key in self.raw.scan_iter(match=f"{self.namespace}:*", count=1000):
+            self.raw.delete(key)
+        self.raw.close()
+
+
+READ = {
+    b"hash": lambda raw, key: raw.hgetall(key),
+    b"list": lambda raw, key: raw.lrange(key, 0, -1),
+    b"string": lambda raw, key: raw.get(key),
+    b"zset": lambda raw, key: raw.zrange(key, 0, -1, withscores=True),
+    b"none": lambda *_: None,
+}
+
+
+def address(session):
+    return session.tenant, session.channel, session.user

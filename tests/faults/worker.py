@@ -1,0 +1,122 @@
+"""Programs that fault tests run as processes of their own: ``python worker.py NAME ARGUMENT …``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+from luni import Memory, Policy
+from luni.errors import Fenced, LuniError
+
+WHO = {"tenant": "shop", "channel": "web"}
+
+
+def tell(word):
+    sys.stdout.write(f"{word}\n")
+    sys.stdout.flush()
+
+
+def answer_late(url, namespace, users, lease):
+    """Open turns, say so, and reply when told: the test has stopped this process for longer than the lease meanwhile."""
+    policies = {"*": Policy(lease=float(lease))}
+    with Memory.open(url, namespace=namespace, policies=policies) as memory:
+        turns = [memory.session(**WHO, user=user).turn(f"hello {user}", message_id="m1").open() for user in users.split(",")]
+        tell(" ".join(turn.state for turn in turns))
+        sys.stdin.readline()
+        tell(" ".join(_outcome(turn) for turn in turns))
+
+
+def _outcome(turn):
+    try:
+        turn.reply("too late")
+    except Fenced:
+        return "fenced"
+    except LuniError as error:
+        return type(error).__name__
+    return "stored"
+
+
+def append(url, user, count, name):
+    """Write messages to one session, saying which are acknowledged."""
+    with Memory.open(url, timeout=60.0) as memory:
+        session = memory.session(**WHO, user=user)
+        for number in range(int(count)):
+            try:
+                session.append("assistant", f"{name}-{number}", message_id=f"{name}-{number}")
+            except LuniError as error:
+                tell(f"error {error}")
+            else:
+                tell(f"{name}-{number}")
+
+
+def converse(url, user, name):
+    """Hold turns until killed, saying which are acknowledged."""
+    with Memory.open(url, timeout=60.0) as memory:
+        session, number = memory.session(**WHO, user=user), 0
+        while True:
+            number += 1
+            with session.turn(f"q-{name}-{number}", message_id=f"{name}-{number}") as turn:
+                turn.reply(f"a-{name}-{number}-1", f"a-{name}-{number}-2")
+            tell(f"{name}-{number}")
+
+
+def fork_after_connecting(url, namespace, loud):
+    """Use a memory, fork, and use it on both sides at once."""
+    memory = Memory.open(url, namespace=namespace)
+    session = memory.session(**WHO, user="ana")
+    session.append("user", "before")
+    child = os.fork()
+    name = "parent" if child else "child"
+    for number in range(int(loud)):
+        said = session.append("user", f"{name} {number}")
+        assert said.text == f"{name} {number}"
+    with session.turn(f"{name} asks", message_id=name) as turn:
+        writer = turn._owner.partition(".")[0]
+        if turn.should_reply:
+            turn.reply(f"to {name}")
+    if child == 0:
+        tell(f"child {writer} {said.key.split('-')[1]}")
+        memory.close()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    session.append("user", "after")
+    tell(f"parent {writer} {said.key.split('-')[1]}")
+    memory.close()
+
+
+def fork_amid_traffic(url, namespace, forks):
+    """Fork while other threads are in the middle of calls: what they hold, nobody in the child will ever give back."""
+    memory, going, users = Memory.open(url, namespace=namespace), True, [f"user{n}" for n in range(4)]
+
+    def talk(user):
+        number = 0
+        while going:
+            number += 1
+            memory.session(**WHO, user=user).append("user", f"{user} {number}")
+
+    threads = [threading.Thread(target=talk, args=(user,)) for user in users]
+    for thread in threads:
+        thread.start()
+    stuck = 0
+    for fork in range(int(forks)):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(3)
+            for user in users:
+                memory.session(**WHO, user=user).append("assistant", f"child {fork}")
+            os._exit(0)
+        stuck += os.waitpid(child, 0)[1] != 0
+    going = False
+    for thread in threads:
+        thread.join()
+    memory.close()
+    tell(f"stuck {stuck}")
+
+
+if __name__ == "__main__":
+    {f.__name__: f for f in (answer_late, append, converse, fork_after_connecting, fork_amid_traffic)}[sys.argv[1]](
+        *sys.argv[2:]
+    )

@@ -1,0 +1,27 @@
+"""Every example runs, and says what its description promises."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+SAYS = {
+    "quickstart.py": "second delivery: duplicate, answered with 1 message",
+    "webhook_later.py": "You asked: Oi / tem horário amanhã?",
+    "tool_calls.py": '"tool_call_id": "call-1"',
+    "test_your_bot.py": "both tests pass",
+}
+
+
+def test_every_example_is_known_here():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(SAYS)
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_the_example_runs(name):
+    run = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 0, run.stderr
+    assert SAYS[name] in run.stdout
