@@ -7,6 +7,7 @@ replies in order. A caller that is cancelled disturbs nobody: its future stays w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import deque
 from typing import Any
@@ -57,6 +58,7 @@ class _Line:
         self._awaited: deque[_Entry] = deque()
         self._wake = asyncio.Event()
         self._dead = False
+        self._closed = asyncio.Event()
         loop = asyncio.get_running_loop()
         self._watch: asyncio.TimerHandle | None = None
         self._task = loop.create_task(self._write())
@@ -161,14 +163,19 @@ class _Line:
         for task in (self._task, self._reader):
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
-        await self._connection.disconnect(nowait=True)
+        try:
+            with contextlib.suppress(*_LOST):  # TLS says goodbye first; a server that does not answer is not waited for
+                await self._connection.disconnect()
+        finally:
+            self._closed.set()
 
     async def close(self) -> None:
-        """Wait for what is on its way, then let go."""
+        """Wait for what is on its way, then until the connection is closed: the loop may end at once."""
         waiting = [entry.future for entry in (*self._gathered, *self._awaited)]
         if waiting and self.alive:
             await asyncio.wait(waiting, timeout=self._backend.timeout)
         await self._die(Unavailable("the memory was closed"))
+        await self._closed.wait()
 
 
 class AsyncRedisBackend:
