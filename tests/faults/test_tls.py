@@ -1,9 +1,12 @@
 """TLS by ``rediss://``: the certificate and the host name are verified, and nothing is sent to a server that fails it."""
 
 import asyncio
+import gc
 import socket
 import ssl
 import threading
+import time
+import warnings
 
 import pytest
 import trustme
@@ -15,7 +18,8 @@ from luni.errors import Unavailable
 class TlsFront:
     """A TLS front door of a plain server, on a loopback port of its own; counts what clients said to it, decrypted."""
 
-    def __init__(self, server, certificate):
+    def __init__(self, server, certificate, *, slow=0.0):
+        self._slow = slow
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         certificate.configure_cert(self._context)
         self._server = server
@@ -49,6 +53,7 @@ class TlsFront:
         except OSError:
             pass
         finally:
+            time.sleep(self._slow if count else 0)
             source.close()
             sink.close()
 
@@ -112,5 +117,21 @@ def test_nothing_is_said_to_a_server_of_another_name(server, authority, namespac
         with pytest.raises(Unavailable):
             run(mode, f"rediss://localhost:{door.port}/0?ssl_ca_certs={trusted}", namespace)
         assert door.said == 0
+    finally:
+        door.close()
+
+
+def test_the_connection_is_closed_before_the_loop_ends_however_slowly_the_server_says_goodbye(
+    server, authority, namespace, tmp_path
+):
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(trusted)
+    door = TlsFront(server, authority.issue_cert("localhost"), slow=0.2)
+    try:
+        with warnings.catch_warnings(record=True) as left:
+            warnings.simplefilter("always", ResourceWarning)
+            run("async", f"rediss://localhost:{door.port}/0?ssl_ca_certs={trusted}", namespace)
+            gc.collect()
+        assert [str(one.message) for one in left if "transport" in str(one.message)] == []
     finally:
         door.close()
