@@ -139,6 +139,9 @@ class RedisStore(Store):
             when = self.raw.execute_command("PEXPIRETIME", key)
             if when > 0:
                 self.raw.execute_command("PEXPIREAT", key, when - round(seconds * 1000))
+            if key.endswith(b":ctx") and (pause := self.raw.hget(key, "pause")):
+                until, rest = pause.split(b"|", 1)
+                self.raw.hset(key, "pause", b"%d|%b" % (max(1, int(until) - round(seconds * 1000)) * (until != b"0"), rest))
 
     def pause(self, session):
         self.raw.hset(self.keys(session)["ctx"], "paused", "1")

@@ -244,6 +244,12 @@ class AsyncSession(SessionBase):
     async def set_summary(self, text: str) -> int:
         return await self._run(self._summary_flow(text))  # type: ignore[no-any-return]
 
+    async def pause(self, for_seconds: float | None = None, *, by: str | None = None, reason: str | None = None) -> None:
+        await self._run(self._pause_flow(for_seconds, by, reason))
+
+    async def resume(self) -> bool:
+        return await self._run(session_flows.resume(self._scope))  # type: ignore[no-any-return]
+
     async def end(self) -> bool:
         return await self._run(session_flows.end(self._scope))  # type: ignore[no-any-return]
 

@@ -239,6 +239,20 @@ class Session(SessionBase):
         """Replace the summary (at most 400 characters, cut between grapheme clusters); return the new revision."""
         return self._run(self._summary_flow(text))  # type: ignore[no-any-return]
 
+    def pause(self, for_seconds: float | None = None, *, by: str | None = None, reason: str | None = None) -> None:
+        """Let a person take over: messages are stored and wait, no turn opens, an open turn's reply is `Fenced`.
+
+        The person's words go in with ``append("human", …)``, which settles what came before them. What nobody has settled when
+        the session is resumed waits for a turn. After ``for_seconds`` (at most the session's expiry, by the server's clock) it
+        resumes by itself; with ``None`` somebody has to. ``by`` and ``reason`` are shown by `info`. A pause of a paused session
+        replaces it; one where there is no session yet begins it.
+        """
+        self._run(self._pause_flow(for_seconds, by, reason))
+
+    def resume(self) -> bool:
+        """End a pause; return whether there was one. What waits is answered by the next turn: see `turn` without a text."""
+        return self._run(session_flows.resume(self._scope))  # type: ignore[no-any-return]
+
     def end(self) -> bool:
         """End the session: everything of it is deleted; return whether there was one.
 

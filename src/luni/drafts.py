@@ -26,6 +26,7 @@ __all__ = [
     "draft_of",
     "imported",
     "message",
+    "milliseconds",
     "steps_of",
 ]
 
@@ -138,6 +139,13 @@ def draft_of(scope: Scope, message: Message, *, remember: bool, timestamp: float
         raise InvalidInput(f"the message has {len(body)} bytes as JSON with all that hangs on it; at most {most} are accepted")
     digest = wire.message_digest(message.id) if remember else ""
     return counted, ops.Draft(body, counted.tokens, digest, _milliseconds(timestamp))
+
+
+def milliseconds(seconds: object, name: str, *, low: int, high: int) -> int:
+    """Return a duration in whole milliseconds; raise `InvalidInput` if it is not within the bounds (milliseconds)."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not low <= seconds * 1000 <= high:
+        raise InvalidInput(f"{name} must be a number of seconds from {low / 1000:g} to {high / 1000:g}")
+    return round(seconds * 1000)
 
 
 def _milliseconds(timestamp: float | None) -> int | None:

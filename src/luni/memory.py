@@ -319,5 +319,15 @@ class SessionBase:
             raise InvalidInput("expected_revision must be a whole number")
         return session_flows.update(self._scope, drafts.checked_update(update, self._scope.settings), expected_revision, None)
 
+    def _pause_flow(self, for_seconds: float | None, by: str | None, reason: str | None) -> flows.Flow:
+        duration_ms = 0
+        if for_seconds is not None:
+            duration_ms = drafts.milliseconds(for_seconds, "for_seconds", low=1, high=self._scope.ttl_ms)
+        given = [
+            None if value is None else wire.valid_text(value, name, max_bytes=drafts.MAX_ID_BYTES)
+            for name, value in (("by", by), ("reason", reason))
+        ]
+        return session_flows.pause(self._scope, duration_ms, msgspec.json.encode(given))
+
     def _summary_flow(self, text: str) -> flows.Flow:
         return session_flows.update(self._scope, SessionUpdate(), None, drafts.clipped_summary(text))

@@ -156,7 +156,9 @@ class SessionUpdate(Discreet, frozen=True, forbid_unknown_fields=True):
 class SessionInfo(Discreet, frozen=True):
     """A session without its messages. Times are seconds since the epoch, by the server's clock.
 
-    ``damaged``: in a list, metadata or variables cannot be read and are left empty; `Session.info` raises `Damaged` then.
+    ``paused_until`` is ``None`` for a pause that somebody has to end; ``paused_by`` and ``paused_reason`` are what
+    `Session.pause` was given. ``damaged``: in a list, metadata or variables cannot be read and are left empty; `Session.info`
+    raises `Damaged` then.
     """
 
     _shown = ("session_id", "channel", "message_count", "revision")
@@ -177,6 +179,10 @@ class SessionInfo(Discreet, frozen=True):
     unanswered: int
     revision: int
     damaged: bool = False
+    paused_at: float | None = None
+    paused_until: float | None = None
+    paused_by: str | None = None
+    paused_reason: str | None = None
 
 
 class SessionExport(msgspec.Struct, frozen=True):

@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
-
 from luni.models import Address, Discreet
+from luni.results import (
+    Appended,
+    Changed,
+    Inspected,
+    Loaded,
+    Met,
+    Opened,
+    Replied,
+    SessionsListed,
+    Snapshot,
+    Updated,
+    View,
+)
 
 __all__ = [
     "WRITES",
@@ -32,6 +43,7 @@ __all__ = [
     "Opened",
     "Operation",
     "Patch",
+    "Pause",
     "Read",
     "Receive",
     "Release",
@@ -170,6 +182,18 @@ class Update(Write, frozen=True, kw_only=True):
     summary: str | None = None
 
 
+class Pause(Write, frozen=True, kw_only=True):
+    """Pause the session for ``duration_ms`` (0: until it is resumed) and take an open turn's lease away; or resume it.
+
+    ``note`` is the JSON array of who paused it and why.
+    """
+
+    fresh: bool
+    paused: bool
+    duration_ms: int = 0
+    note: bytes = b""
+
+
 class Fold(Write, frozen=True, kw_only=True):
     """Fold waiting messages into the summary, if nobody folded meanwhile. Not an activity."""
 
@@ -251,116 +275,6 @@ class Inspect(Operation, frozen=True, kw_only=True):
     addresses: tuple[Address, ...]
 
 
-class View(Discreet, frozen=True):
-    """What is stored of a session, its texts undecoded. ``window`` is newest first, ``waiting`` (to be folded) oldest first."""
-
-    session_id: str
-    created_ms: int
-    activity_ms: int
-    metadata: bytes
-    context: bytes
-    summary: str
-    focus: str
-    paused: bool
-    token_est: int
-    n: int
-    settled: int
-    count: int
-    tokens: int
-    folded: int
-    rev: int
-    window: tuple[bytes, ...] = ()
-    waiting: tuple[bytes, ...] = ()
-
-
-class Met(msgspec.Struct, frozen=True):
-    """Nothing was done: the session is another one (``""``: there is none)."""
-
-    session_id: str
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """What accepting found. ``refusal`` ``"full"``: too many wait; ``"fold"``: fold first; nothing was done then."""
-
-    state: Literal["accepted", "open", "duplicate", "in_progress", "joined", "paused", "idle", "full", "fold"]
-    now_ms: int = 0
-    session_id: str = ""
-    token: int = 0
-    cut: int = 0
-    attempt: int = 0
-    created: bool = False
-    arrival: int = 0
-    clock_ms: int = 0
-    timestamp_ms: int = 0
-    answer: str = ""
-    view: View | None = None
-
-
-class Changed(Discreet, frozen=True):
-    """Nothing was done: a text is not the one the patch was made from. These are the stored ones."""
-
-    metadata: bytes
-    context: bytes
-
-
-class Replied(msgspec.Struct, frozen=True):
-    """What replying did; ``kept``: newer messages wait, up to ``cut``; ``fenced``: nothing was stored."""
-
-    state: Literal["released", "kept", "fenced"]
-    now_ms: int = 0
-    clock_ms: int = 0
-    cut: int = 0
-    attempt: int = 0
-    view: View | None = None
-    reason: str = ""
-
-
-class Appended(msgspec.Struct, frozen=True):
-    """What appending did. A duplicate comes with the texts among which it may be found."""
-
-    state: Literal["appended", "duplicate", "full", "fold"]
-    now_ms: int = 0
-    session_id: str = ""
-    arrival: int = 0
-    clock_ms: int = 0
-    timestamp_ms: int = 0
-    texts: tuple[bytes, ...] = ()
-
-
-class Loaded(msgspec.Struct, frozen=True):
-    """How many messages an import added; 0 for one that was done before."""
-
-    added: int
-
-
-class Updated(msgspec.Struct, frozen=True):
-    """The revision after an update; with ``conflict`` the one that was found instead of the expected one."""
-
-    revision: int
-    conflict: bool = False
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """What reading found; ``view`` is ``None`` where there is no session. ``transcript`` is newest first."""
-
-    now_ms: int
-    unanswered: int
-    view: View | None
-    transcript: tuple[bytes, ...] = ()
-
-
-class SessionsListed(msgspec.Struct, frozen=True):
-    """A page of addresses and their last activity, the latest first."""
-
-    addresses: tuple[tuple[Address, int], ...]
-
-
-class Inspected(msgspec.Struct, frozen=True):
-    """Views without messages, in the order asked for; ``None`` where there is no session."""
-
-    views: tuple[View | None, ...]
-
-
 Done = bool
 Result = (
     Opened
@@ -378,7 +292,7 @@ Result = (
     | None
 )
 
-WRITES = (Receive, Open, Reply, Append, Update, Fold, Amend, Load)
+WRITES = (Receive, Open, Reply, Append, Update, Pause, Fold, Amend, Load)
 
 
 def compensation(operation: Operation, result: object) -> Operation | None:

@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 
+PAUSE_PARTS = 3  # until|at|note
+
+
 def stored(message: Message, writer: str, seq: int, index: int, arrival: int, clock_ms: int, timestamp_ms: int) -> Message:
     """Return a message with what the store gave it."""
     key = wire.sort_key(clock_ms, writer, seq, index)
@@ -144,7 +147,18 @@ def info(address: Address, view: ops.View, unanswered: int, *, strict: bool = Tr
         unanswered=unanswered,
         revision=view.rev,
         damaged=damaged,
+        **_pause(view),
     )
+
+
+def _pause(view: ops.View) -> dict[str, Any]:
+    """Return what is known of a pause; nothing of one that another program wrote."""
+    if not view.paused or view.pause.count(b"|") < PAUSE_PARTS - 1:
+        return {}
+    until, at, note = view.pause.split(b"|", PAUSE_PARTS - 1)
+    by, reason = msgspec.json.decode(note, type=tuple[str | None, str | None])
+    times = {"paused_at": int(at) / 1000, "paused_until": int(until) / 1000 or None}
+    return times | {"paused_by": by, "paused_reason": reason}
 
 
 def _objects(view: ops.View) -> tuple[dict[str, Any], dict[str, Any]]:

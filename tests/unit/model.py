@@ -62,6 +62,7 @@ class Conversation:
     revision: int = 0
     tokens: int = 0
     lease: Lease | None = None
+    paused: float = 0.0  # until when
     active: float = 0.0
     loaded: object = None
 
@@ -72,12 +73,15 @@ class Conversation:
             self.lease = None
         if self.session and self.active + TTL <= now:
             self._clear()
+        if self.paused <= now:
+            self.paused = 0.0
         if self.seen and not self.session and self.active + SEEN <= now:
             self.seen.clear()
 
     def _clear(self) -> None:
         self.session, self.said, self.lease, self.loaded = 0, [], None, None
         self.metadata, self.variables, self.folded, self.revision = {}, {}, 0, 0
+        self.paused = 0.0
 
     def _touch(self, now: float) -> None:
         self.active = now
@@ -111,10 +115,16 @@ class Conversation:
 
     def _accept(self, text: str, message_id: str, now: float) -> Record:
         self._touch(now)
+        self._raise_watermark()
         self.n += 1
         record = self.seen[message_id] = Record(self.n)
         self.said.append(Said(text, "user", message_id, self.n))
         return record
+
+    def _raise_watermark(self) -> None:
+        """Everything before the oldest message that waits is settled."""
+        waiting = self.waiting(self.settled + 1, self.n)
+        self.settled = waiting[0].n - 1 if waiting else self.n
 
     def receive(self, text: str, message_id: str, now: float) -> str:
         if self._known(message_id):
@@ -129,6 +139,10 @@ class Conversation:
             return "duplicate", 0, None
         if text is None and not self.unanswered:
             return "idle", 0, None
+        if self.paused:
+            if text is not None and not record:
+                self._accept(text, message_id, now)
+            return "paused", 0, None
         if self.lease:
             if record:
                 return ("in_progress" if record.token == self.lease.token else "joined"), 0, None
@@ -175,7 +189,8 @@ class Conversation:
 
     def append(self, role: str, text: str, message_id: str, now: float) -> bool:
         """Return whether it was stored; the other answer is that its id is known."""
-        if message_id and self.session and message_id in self.seen:
+        record = self.seen.get(message_id) if message_id else None
+        if record and (self.session or record.state != "w"):
             return False
         self._touch(now)
         if role in SETTLING:
@@ -184,9 +199,19 @@ class Conversation:
         if message_id:
             self.n += 1
             self.seen[message_id] = Record(self.n, "s")
-        if role in SETTLING:
-            self.settled = self.n
+        self._raise_watermark()
         self.said.append(Said(text, role, message_id, self.n))
+        return True
+
+    def pause(self, until: float, now: float) -> None:
+        self._touch(now)
+        self.paused, self.lease = until, None
+
+    def resume(self, now: float) -> bool:
+        if not self.paused:
+            return False
+        self._touch(now)
+        self.paused = 0.0
         return True
 
     def update(self, metadata: dict[str, object], variables: dict[str, object], now: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import uuid
 from typing import Any, ClassVar
@@ -175,6 +176,21 @@ class Conversations(RuleBasedStateMachine):
             assert session.append(role, f"line {number}").text == f"line {number}"
             model.append(role, f"line {number}", "", self.now)
 
+    @rule(worker=workers, user=users, seconds=st.sampled_from([None, LEASE, TTL / 2]))
+    def pause(self, worker, user, seconds):
+        session, model = self.both(worker, user)
+        session.pause(seconds, by="carla")
+        model.pause(math.inf if seconds is None else self.now + seconds, self.now)
+
+    @rule(worker=workers, user=users)
+    def resume(self, worker, user):
+        session, model = self.both(worker, user)
+        before = self.place.writes()
+        paused = model.resume(self.now)
+        assert session.resume() is paused
+        if not paused:
+            assert self.place.writes() == before, "resuming what is not paused writes nothing"
+
     @rule(worker=workers, user=users, metadata=patches, variables=patches)
     def update(self, worker, user, metadata, variables):
         session, model = self.both(worker, user)
@@ -254,6 +270,7 @@ class Conversations(RuleBasedStateMachine):
             assert (info.message_count, info.unanswered) == (len(model.said), len(model.unanswered))
             assert len(info.summary) <= 400
             assert info.revision == model.revision
+            assert (info.paused, info.paused_by) == ((True, "carla") if model.paused else (False, None))
             assert {key: info.metadata[key] for key in model.metadata} == model.metadata
             assert info.variables == model.variables
             assert len(context.messages) == len(model.held)

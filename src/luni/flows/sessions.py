@@ -13,13 +13,13 @@ from luni import drafts, views, wire
 from luni import operations as ops
 from luni.errors import Conflict, InvalidInput
 from luni.flows import Flow, attempt
-from luni.flows.turns import MERGES, making_room
+from luni.flows.turns import MERGES, making_room, meeting
 from luni.models import Address, Message, Page, SessionUpdate
 from luni.scope import Scope
 
 _CURSOR = re.compile(r"([0-9]{1,15})\.([0-9]{1,9})", re.ASCII)
 
-__all__ = ["amend", "append", "end", "find", "load", "sessions", "update"]
+__all__ = ["amend", "append", "end", "find", "load", "pause", "resume", "sessions", "update"]
 
 
 def append(scope: Scope, prepare: Callable[[str], tuple[Message, ops.Draft]]) -> Flow:
@@ -27,7 +27,7 @@ def append(scope: Scope, prepare: Callable[[str], tuple[Message, ops.Draft]]) ->
     writer, seq = scope.next_id()
     message, draft = prepare(f"{writer}.{seq}")
 
-    def make(session_id: str, fresh: bool) -> ops.Operation:  # noqa: FBT001  as `_meeting` calls it
+    def make(session_id: str, fresh: bool) -> ops.Operation:  # noqa: FBT001  as `meeting` calls it
         return ops.Append(
             address=scope.address, writer=writer, seq=seq, session_id=session_id, ttl_ms=scope.ttl_ms, draft=draft,
             settles=message.role in {"human", "assistant"}, fresh=fresh, transcript=scope.policy.transcript_messages,
@@ -73,6 +73,27 @@ def _update(
         ttl_ms=scope.ttl_ms, fresh=not view.session_id, expected_revision=expected, metadata=metadata, context=context,
         focus=change.focus, summary=summary,
     )  # fmt: skip
+
+
+def pause(scope: Scope, duration_ms: int, note: bytes) -> Flow:
+    """Pause the session, which begins with that if there is none."""
+    yield from _pausing(scope, paused=True, duration_ms=duration_ms, note=note)
+
+
+def resume(scope: Scope) -> Flow:
+    """Resume the session; return whether it was paused."""
+    return (yield from _pausing(scope, paused=False))
+
+
+def _pausing(scope: Scope, **change: Any) -> Flow:
+    writer, seq = scope.next_id()
+
+    def make(session_id: str, fresh: bool) -> ops.Operation:  # noqa: FBT001  as `meeting` calls it
+        return ops.Pause(
+            address=scope.address, writer=writer, seq=seq, session_id=session_id, ttl_ms=scope.ttl_ms, fresh=fresh, **change
+        )  # fmt: skip
+
+    return (yield from meeting(scope, make))
 
 
 def amend(scope: Scope, message_id: str, rewrite: Callable[[Message], dict[str, Any]]) -> Flow:

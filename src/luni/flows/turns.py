@@ -15,7 +15,7 @@ from luni.flows import Flow, attempt
 from luni.models import Message, Received, SessionUpdate
 from luni.scope import Scope
 
-__all__ = ["fold", "fold_waiting", "folding_of", "making_room", "open_turn", "patches", "receive", "reply"]
+__all__ = ["fold", "fold_waiting", "folding_of", "making_room", "meeting", "open_turn", "patches", "receive", "reply"]
 
 MEETINGS = 8
 MERGES = 50
@@ -27,7 +27,7 @@ _FENCED = {
 }
 
 
-def _meeting(scope: Scope, make: Callable[[str, bool], ops.Operation]) -> Flow:
+def meeting(scope: Scope, make: Callable[[str, bool], ops.Operation]) -> Flow:
     """Execute what ``make(session id, may it be new)`` gives, against the session that there is."""
     for _ in range(MEETINGS):
         met = scope.met()
@@ -42,7 +42,7 @@ def _meeting(scope: Scope, make: Callable[[str, bool], ops.Operation]) -> Flow:
 def making_room(scope: Scope, make: Callable[[str, bool], ops.Operation]) -> Flow:
     """The same, folding first where a hundred messages wait to be folded."""
     for _ in range(MEETINGS):
-        result = yield from _meeting(scope, make)
+        result = yield from meeting(scope, make)
         if result.state == "full":
             break
         if result.state != "fold":
@@ -57,7 +57,7 @@ def receive(scope: Scope, message: Message, draft: ops.Draft) -> Flow:
     """Accept a message without a turn; return what became of it."""
     writer, seq = scope.next_id()
 
-    def make(session_id: str, fresh: bool) -> ops.Operation:  # noqa: FBT001  as `_meeting` calls it
+    def make(session_id: str, fresh: bool) -> ops.Operation:  # noqa: FBT001  as `meeting` calls it
         return ops.Receive(
             address=scope.address, writer=writer, seq=seq, session_id=session_id, ttl_ms=scope.ttl_ms,
             draft=draft, fresh=fresh, transcript=scope.policy.transcript_messages,
@@ -75,7 +75,7 @@ def open_turn(scope: Scope, identity: tuple[str, int], draft: ops.Draft | None) 
     """Accept a message, if there is one, and lease the conversation; return what was found."""
     writer, seq = identity
 
-    def make(session_id: str, fresh: bool) -> ops.Operation:  # noqa: FBT001  as `_meeting` calls it
+    def make(session_id: str, fresh: bool) -> ops.Operation:  # noqa: FBT001  as `meeting` calls it
         return ops.Open(
             address=scope.address, writer=writer, seq=seq, session_id=session_id, ttl_ms=scope.ttl_ms, draft=draft,
             lease_ms=scope.lease_ms, fresh=fresh, transcript=scope.policy.transcript_messages,

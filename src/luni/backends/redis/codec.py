@@ -97,6 +97,13 @@ def _update(namespace: str, op: ops.Update) -> Call:
     return Call(SCRIPTS["update"], all_keys, args)
 
 
+def _pause(namespace: str, op: ops.Pause) -> Call:
+    all_keys, own = _keys(namespace, op.address, op.session_id)
+    args = _begin(op, own.member)
+    args += (own.channel, own.tenant, int(op.fresh), op.address.tenant, int(op.paused), op.duration_ms, op.note)
+    return Call(SCRIPTS["pause"], all_keys, args)
+
+
 def _fold(namespace: str, op: ops.Fold) -> Call:
     all_keys, _ = _keys(namespace, op.address, op.session_id)
     folding = op.folding
@@ -176,9 +183,8 @@ def _string(value: bytes | None) -> str:
 def _view(fields: list[bytes | None], window: list[bytes], waiting: list[bytes]) -> ops.View | None:
     if not fields or fields[0] is None:
         return None
-    session, created, activity, metadata, context, summary, focus, paused, token_est, n, settled, count, tokens, folded, rev = (
-        fields
-    )
+    session, created, activity, metadata, context, summary, focus, paused, token_est, *numbers, pause = fields
+    n, settled, count, tokens, folded, rev = map(_number, numbers)
     return ops.View(
         _string(session),
         _number(created),
@@ -189,12 +195,13 @@ def _view(fields: list[bytes | None], window: list[bytes], waiting: list[bytes])
         _string(focus),
         paused == b"1",
         _number(token_est),
-        _number(n),
-        _number(settled),
-        _number(count),
-        _number(tokens),
-        _number(folded),
-        _number(rev),
+        n,
+        settled,
+        count,
+        tokens,
+        folded,
+        rev,
+        pause or b"",
         tuple(window),
         tuple(waiting),
     )
@@ -257,6 +264,14 @@ def _updated(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Updat
     return ops.Updated(int(reply[1]), state == "conflict")
 
 
+def _paused(_namespace: str, _op: ops.Operation, reply: list[Any]) -> bool | ops.Met:
+    state = reply[0].decode()
+    if state == "session":
+        return ops.Met(reply[1].decode())
+    _refuse_superseded(state)
+    return bool(state == "done")
+
+
 def _done(_namespace: str, _op: ops.Operation, reply: list[Any]) -> bool:
     state = reply[0].decode()
     _refuse_superseded(state)
@@ -304,6 +319,7 @@ _ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
     ops.Reply: _reply,
     ops.Append: _append,
     ops.Update: _update,
+    ops.Pause: _pause,
     ops.Fold: _fold,
     ops.Amend: _amend,
     ops.Load: _load,
@@ -322,6 +338,7 @@ _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     ops.Reply: _replied,
     ops.Append: _appended,
     ops.Update: _updated,
+    ops.Pause: _paused,
     ops.Fold: _done,
     ops.Amend: _done,
     ops.Load: _loaded,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 __all__ = ["SCRIPTS", "Script"]
 
-_SESSION_SCRIPTS = ("accept", "reply", "append", "update", "fold", "amend", "load", "read", "end", "renew", "release")
+_SESSION_SCRIPTS = ("accept", "reply", "append", "update", "pause", "fold", "amend", "load", "read", "end", "renew", "release")
 _BARE_SCRIPTS = ("locate", "sessions", "inspect")
 
 

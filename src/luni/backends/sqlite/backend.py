@@ -104,6 +104,7 @@ _HANDLERS: dict[type[ops.Operation], tuple[bool, Callable[..., Any]]] = {
     ops.Release: (True, turns.release),
     ops.Append: (True, sessions.append),
     ops.Update: (True, sessions.update),
+    ops.Pause: (True, sessions.pause),
     ops.Fold: (True, sessions.fold),
     ops.Amend: (True, sessions.amend),
     ops.Load: (True, sessions.load),

@@ -16,15 +16,6 @@ __all__ = ["SEEN_MS", "Accepted", "Conversation", "Tables"]
 
 SEEN_MS = 7 * 24 * 3600 * 1000
 
-_COLUMNS = (
-    "id, tenant, channel, user, session_id, created_ms, activity_ms, metadata, context, summary, focus, paused, token_est, n, "
-    "settled, count, tokens, folded, rev, fence, clock_ms, loaded, lease, lease_end_ms, expire_ms, seen_end_ms, purge_ms"
-)
-_FIXED = 4  # id and address never change
-_CHANGING = [name.strip() for name in _COLUMNS.split(",")][_FIXED:]
-_SELECT = f"SELECT {_COLUMNS} FROM conversation WHERE tenant = ? AND channel = ? AND user = ?"
-_UPDATE = f"UPDATE conversation SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE id = ?"
-
 
 class Conversation(msgspec.Struct):
     """A row of the table of that name."""
@@ -41,6 +32,7 @@ class Conversation(msgspec.Struct):
     summary: str = ""
     focus: str = ""
     paused: int = 0
+    pause: bytes = b""
     token_est: int = 0
     n: int = 0
     settled: int = 0
@@ -79,6 +71,12 @@ class Conversation(msgspec.Struct):
         self.expire_ms = self.purge_ms = now_ms + ttl_ms
         self.seen_end_ms = now_ms + max(SEEN_MS, ttl_ms)
 
+    def resume_if_over(self, now_ms: int) -> None:
+        """A pause with an end is over by itself; the next write says so."""
+        ends = int(self.pause.partition(b"|")[0]) if self.pause else 0
+        if self.pause and (not self.paused or 0 < ends <= now_ms):
+            self.paused, self.pause = 0, b""
+
     def leased(self, now_ms: int) -> bool:
         """Whether a turn of it is open."""
         return self.lease_end_ms > now_ms
@@ -103,9 +101,17 @@ class Conversation(msgspec.Struct):
             self.tokens,
             self.folded,
             self.rev,
+            bytes(self.pause),
             window,
             waiting,
         )
+
+
+_FIXED = 4  # id and address never change
+_COLUMNS = ", ".join(Conversation.__struct_fields__)
+_CHANGING = Conversation.__struct_fields__[_FIXED:]
+_SELECT = f"SELECT {_COLUMNS} FROM conversation WHERE tenant = ? AND channel = ? AND user = ?"
+_UPDATE = f"UPDATE conversation SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE id = ?"
 
 
 class Accepted(NamedTuple):
@@ -137,6 +143,7 @@ class Tables:
         found = Conversation(*row)
         if found.session_id is not None and found.expire_ms <= self.now_ms:
             found.clear()
+        found.resume_if_over(self.now_ms)
         return found
 
     def find_or_create(self, address: Address) -> Conversation:
@@ -151,6 +158,7 @@ class Tables:
             self.forget(found)
         if found.seen_end_ms <= self.now_ms and found.session_id is None:
             self.execute("DELETE FROM accepted WHERE conversation = ?", (found.id,))
+        found.resume_if_over(self.now_ms)
         return found
 
     def save(self, row: Conversation) -> None:

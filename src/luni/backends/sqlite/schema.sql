@@ -12,6 +12,7 @@ CREATE TABLE conversation (
   summary      TEXT NOT NULL DEFAULT '',
   focus        TEXT NOT NULL DEFAULT '',
   paused       INTEGER NOT NULL DEFAULT 0,
+  pause        BLOB NOT NULL DEFAULT '',     -- until|at|by whom and why, ms; empty where another program paused it
   token_est    INTEGER NOT NULL DEFAULT 0,
   n            INTEGER NOT NULL DEFAULT 0,   -- arrival number of the newest message
   settled      INTEGER NOT NULL DEFAULT 0,   -- everything up to this arrival is answered

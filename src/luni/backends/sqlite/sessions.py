@@ -9,7 +9,7 @@ from luni import wire
 from luni.backends.sqlite.rows import SEEN_MS, Conversation, Tables
 from luni.models import Address
 
-__all__ = ["amend", "append", "end", "fold", "inspect", "list_sessions", "load", "locate", "read", "update"]
+__all__ = ["amend", "append", "end", "fold", "inspect", "list_sessions", "load", "locate", "pause", "read", "update"]
 
 
 def append(tables: Tables, op: ops.Append) -> ops.Appended | ops.Met:
@@ -97,6 +97,29 @@ def update(tables: Tables, op: ops.Update) -> ops.Updated | ops.Met | ops.Change
 
 def _differs(patch: ops.Patch | None, stored: bytes) -> bool:
     return patch is not None and wire.text_digest(stored) != patch.digest
+
+
+def pause(tables: Tables, op: ops.Pause) -> bool | ops.Met:
+    """Pause a session, or resume it. A turn that is open loses its lease."""
+    row, now = tables.find_or_create(op.address), tables.now_ms
+    if tables.repeated(row, op) is not None:
+        return True
+    if not op.paused and not row.paused:
+        return False
+    met = _met(row, op.session_id, fresh=op.fresh)
+    if met:
+        return met
+    if row.session_id is None:
+        row.begin(op.session_id, now, with_message=False)
+    row.touch(now, op.ttl_ms)
+    row.paused, row.pause = int(op.paused), b""
+    if op.paused:
+        row.pause = b"%d|%d|%b" % (now + op.duration_ms if op.duration_ms else 0, now, op.note)
+        row.lease, row.lease_end_ms = "", 0
+    tables.save(row)
+    tables.purge(row)
+    tables.mark(row, op, "")
+    return True
 
 
 def fold(tables: Tables, op: ops.Fold) -> bool:

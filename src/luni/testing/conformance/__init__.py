@@ -42,6 +42,7 @@ from luni.testing.conformance.imports import *  # noqa: F403
 from luni.testing.conformance.leases import *  # noqa: F403
 from luni.testing.conformance.limits import *  # noqa: F403
 from luni.testing.conformance.messages import *  # noqa: F403
+from luni.testing.conformance.pauses import *  # noqa: F403
 from luni.testing.conformance.repetitions import *  # noqa: F403
 from luni.testing.conformance.replies import *  # noqa: F403
 from luni.testing.conformance.sessions import *  # noqa: F403

@@ -55,6 +55,11 @@ def long_and_waiting(session: Any) -> None:
     session.receive("waiting", message_id="w")
 
 
+def paused(session: Any) -> None:
+    waiting(session)
+    session.pause()
+
+
 def reply_once(session: Any, *texts: str, **more: Any) -> None:
     with session.turn() as turn:
         turn.reply(*texts, **more)
@@ -88,6 +93,9 @@ ACTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = {
     "first update": (nothing, lambda s: s.update(SessionUpdate(variables={"a": 1})), "Update"),
     "update": (waiting, lambda s: s.update(SessionUpdate(metadata={"m": 1}, variables={"a": 1}, focus="f")), "Update"),
     "summary": (waiting, lambda s: s.set_summary("short"), "Update"),
+    "first pause": (nothing, lambda s: s.pause(60, by="carla"), "Pause"),
+    "pause": (waiting, lambda s: s.pause(reason="refund"), "Pause"),
+    "resume": (paused, lambda s: s.resume(), "Pause"),
     "amend": (waiting, lambda s: s.amend("m1", "amended"), "Amend"),
     "redact": (waiting, lambda s: s.redact("m1"), "Amend"),
     "fold": (lambda s: [s.append("system", f"s{n}") for n in range(120)], fold_by_appending, "Fold"),

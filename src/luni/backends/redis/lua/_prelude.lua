@@ -1,6 +1,6 @@
 -- Shared by every script of a session; the client puts it in front of each.
 --
--- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev fence writers loaded indexed w:{writer}
+-- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev pause fence writers loaded indexed w:{writer}
 --        2 …:msgs   LIST    the newest 20 messages, newest first
 --        3 …:locks  STRING  the lease, owner|token; any other form is somebody's and is left alone
 --        4 …:seen   HASH    {digest} = n|state|token|attempt|answer|ms · r:{slot} = digest · # = last n
@@ -10,6 +10,7 @@
 --        11 channels ZSET by longest ttl in ms · 12 tenants ZSET by when its last session expires
 --        (7 to 12 live in other slots of a Cluster and are absent there)
 --
+-- pause = until|at|by whom and why: ms, 0 for no end; empty where another program wrote `paused`.
 -- A record's state: w waits for an answer · a answered · s settled without one.
 -- ARGV   1 writer · 2 seq of every script that leaves a mark; the rest is in each script's header
 --
@@ -30,11 +31,20 @@ local function digits(number) return string.format('%.0f', number) end
 local function num(text) return tonumber(text) or 0 end
 
 local SESSION, CREATED, ACTIVITY, METADATA, CONTEXT, SUMMARY, FOCUS, PAUSED = 1, 2, 3, 4, 5, 6, 7, 8
-local TOKEN_EST, N, SETTLED, COUNT, TOKENS, FOLDED, REV, FENCE, CLOCK, WRITER_COUNT, INDEXED, MARK = 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20
+local TOKEN_EST, N, SETTLED, COUNT, TOKENS, FOLDED, REV, PAUSE = 9, 10, 11, 12, 13, 14, 15, 16
+local FENCE, CLOCK, WRITER_COUNT, INDEXED, MARK = 17, 18, 19, 20, 21
+
+local resumes = false -- a pause is over, and the next HSET says so
 
 local function read_fields(writer)
-  return redis.call('HMGET', CTX, 'sessionId', 'createdAt', 'lastActivity', 'metadata', 'context', 'summary', 'focus',
-    'paused', 'token_est', 'n', 'settled', 'count', 'tokens', 'folded', 'rev', 'fence', 'updated_at', 'writers', 'indexed', 'w:' .. writer)
+  local c = redis.call('HMGET', CTX, 'sessionId', 'createdAt', 'lastActivity', 'metadata', 'context', 'summary', 'focus',
+    'paused', 'token_est', 'n', 'settled', 'count', 'tokens', 'folded', 'rev', 'pause', 'fence', 'updated_at', 'writers', 'indexed',
+    'w:' .. writer)
+  if c[PAUSE] and c[PAUSE] ~= '' then
+    local ends = num(string.match(c[PAUSE], '^(%d+)|'))
+    if c[PAUSED] ~= '1' or (ends > 0 and ends <= MS) then c[PAUSED], c[PAUSE], resumes = '0', '', true end
+  end
+  return c
 end
 
 -- 'new'; or 'same' and the result stored with the mark; or 'old'
@@ -80,7 +90,6 @@ local function birth(session, tenant, without_message)
     'summary', '', 'focus', '', 'token_est', '0', 'updated_at', NOW }
 end
 
-local function hset(fields) redis.call('HSET', CTX, unpack(fields)) end
 
 -- What is left of a session whose ctx was evicted is not the next one's.
 local function clear_remains() redis.call('DEL', MSGS, FOLD, LOG) end
@@ -88,6 +97,17 @@ local function clear_remains() redis.call('DEL', MSGS, FOLD, LOG) end
 local function with(fields, more)
   for i = 1, #more do fields[#fields + 1] = more[i] end
   return fields
+end
+
+local function hset(fields)
+  if resumes then with(fields, { 'paused', '0', 'pause', '' }) end
+  redis.call('HSET', CTX, unpack(fields))
+end
+
+-- The fields of a session that begins without a message: its numbers go on where the former one's ended.
+local function begun_silently(c, session, tenant)
+  local seed = digits(num(redis.call('HGET', SEEN, '#')))
+  return with(birth(session, tenant, true), { 'n', seed, 'settled', seed, 'stats', stats(c, 0) })
 end
 
 -- What a stored text begins with; the rest is the client's.
@@ -244,7 +264,7 @@ local function lists() return redis.call('LRANGE', MSGS, 0, -1), redis.call('LRA
 
 local function shown(c)
   local fields = {}
-  for i = SESSION, REV do fields[i] = c[i] end
+  for i = SESSION, PAUSE do fields[i] = c[i] end
   return fields
 end
 

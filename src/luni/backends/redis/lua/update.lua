@@ -14,22 +14,14 @@ local exists = c[SESSION]
 if exists and c[SESSION] ~= session then return { 'session', c[SESSION] } end
 if ARGV[11] ~= '' and num(c[REV]) ~= tonumber(ARGV[11]) then return { 'conflict', digits(num(c[REV])) } end
 if not exists and ARGV[9] ~= '1' then return { 'session', '' } end
-local seed = 0
-if not exists then
-  local first = birth(session, ARGV[10], true)
-  for i = 1, #first, 2 do
-    if first[i] == 'metadata' then c[METADATA] = first[i + 1] elseif first[i] == 'context' then c[CONTEXT] = first[i + 1] end
-  end
-  seed = num(redis.call('HGET', SEEN, '#'))
-end
 if exists and (differs(c[METADATA], ARGV[12]) or differs(c[CONTEXT], ARGV[14])) then
   return { 'changed', c[METADATA] or '', c[CONTEXT] or '' }
 end
 local known = read_index(c, member)
+local fields = exists and {} or begun_silently(c, session, ARGV[10])
 
 -- effect
 local rev = digits(num(c[REV]) + 1)
-local fields = exists and {} or with(birth(session, ARGV[10], true), { 'n', digits(seed), 'settled', digits(seed), 'stats', stats(c, 0) })
 with(fields, { 'lastActivity', NOW, 'updated_at', clock(c), 'rev', rev })
 if ARGV[12] ~= '' then with(fields, { 'metadata', ARGV[13] }) end
 if ARGV[14] ~= '' then with(fields, { 'context', ARGV[15] }) end
