@@ -17,6 +17,7 @@ class Said:
     id: str
     n: int
     amended: int = 0
+    redacted: bool = False
 
 
 @dataclass
@@ -229,14 +230,22 @@ class Conversation:
             return 0
         self._touch(now)
         self.said += [Said(text, role, name, self.settled) for text, role, name in new]
+        for name in [name for _, role, name in new if role == "user" and name not in self.seen]:
+            self.n += 1
+            self.seen[name] = Record(self.n, "s")
+        self._raise_watermark()
         self.loaded = batch
         return len(new)
 
+    def redacted(self, message_id: str) -> bool:
+        return any(m.id == message_id and m.redacted for m in self.held)
+
     def amend(self, message_id: str, text: str | None, now: float) -> bool:
-        """Redact for ``None``; return whether it was there."""
+        """Redact for ``None``; return whether it was there. What was redacted is not amended."""
         found = next((m for m in self.held if m.id == message_id), None)
         if found is None:
             return False
+        found.redacted = text is None
         found.text, found.amended = text or "", found.amended + (text is not None)
         self._touch(now)
         return True

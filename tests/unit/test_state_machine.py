@@ -24,7 +24,7 @@ from model import LEASE, SEEN, TTL, Conversation
 from places import OnFile, OnServer
 
 from luni import Memory, Message, SessionUpdate
-from luni.errors import Fenced
+from luni.errors import Fenced, InvalidInput
 from luni.testing.servers import Server, available
 
 SOAK = max(1, int(os.environ.get("LUNI_SOAK", "1")))
@@ -214,6 +214,10 @@ class Conversations(RuleBasedStateMachine):
     @rule(worker=workers, user=users, message_id=st.sampled_from([*INCOMING, "b0-1", "b1-13"]), text=words | st.none())
     def amend_or_redact(self, worker, user, message_id, text):
         session, model = self.both(worker, user)
+        if text is not None and model.redacted(message_id):
+            with pytest.raises(InvalidInput):
+                session.amend(message_id, text)
+            return
         got = session.redact(message_id) if text is None else session.amend(message_id, text)
         there = model.amend(message_id, text, self.now)
         assert (got.text if got else None) == ((text or "") if there else None)
