@@ -13,6 +13,7 @@ pytest.register_assert_rewrite("luni.testing.conformance")
 import apsw  # noqa: E402  after the rewriting has been asked for
 import redis  # noqa: E402
 
+from ageing import age  # noqa: E402
 from luni.backends.keys import session_keys  # noqa: E402
 from luni.models import Address  # noqa: E402
 from luni.testing import FakeClock  # noqa: E402
@@ -139,9 +140,7 @@ class RedisStore(Store):
             when = self.raw.execute_command("PEXPIRETIME", key)
             if when > 0:
                 self.raw.execute_command("PEXPIREAT", key, when - round(seconds * 1000))
-            if key.endswith(b":ctx") and (pause := self.raw.hget(key, "pause")):
-                until, rest = pause.split(b"|", 1)
-                self.raw.hset(key, "pause", b"%d|%b" % (max(1, int(until) - round(seconds * 1000)) * (until != b"0"), rest))
+            age(self.raw, key, round(seconds * 1000))
 
     def pause(self, session):
         self.raw.hset(self.keys(session)["ctx"], "paused", "1")

@@ -136,6 +136,18 @@ class AsyncMemory(MemoryBase):
         flow = session_flows.sessions(self._base, tenant, paused=paused, limit=limit, cursor=cursor)
         return await self._run(None, flow)  # type: ignore[no-any-return]
 
+    async def unanswered(
+        self, tenant: str | None = None, *, older_than: float = 30.0, limit: int = 100, claim: bool = True
+    ) -> Page:
+        found = await self._run(None, self._pending_flow("waiting", tenant, older_than, limit, claim=claim))
+        return self._swept(lambda scope: AsyncSession(self, scope), found, unsent=False)
+
+    async def unsent(
+        self, tenant: str | None = None, *, older_than: float = 30.0, limit: int = 100, claim: bool = True
+    ) -> Page:
+        found = await self._run(None, self._pending_flow("unsent", tenant, older_than, limit, claim=claim))
+        return self._swept(lambda scope: AsyncSession(self, scope), found, unsent=True)
+
     async def health(self) -> Health:
         began = time.perf_counter()
         try:
@@ -249,6 +261,9 @@ class AsyncSession(SessionBase):
 
     async def resume(self) -> bool:
         return await self._run(session_flows.resume(self._scope))  # type: ignore[no-any-return]
+
+    async def mark_sent(self, message_id: str, *, provider_id: str | None = None) -> bool:
+        return await self._run(self._sent_flow(message_id, provider_id))  # type: ignore[no-any-return]
 
     async def end(self) -> bool:
         return await self._run(session_flows.end(self._scope))  # type: ignore[no-any-return]

@@ -94,6 +94,25 @@ class Memory(MemoryBase):
         flow = session_flows.sessions(self._base, tenant, paused=paused, limit=limit, cursor=cursor)
         return self._run(None, flow)  # type: ignore[no-any-return]
 
+    def unanswered(self, tenant: str | None = None, *, older_than: float = 30.0, limit: int = 100, claim: bool = True) -> Page:
+        """Return conversations whose oldest unanswered message has waited ``older_than`` seconds, as `Unanswered`.
+
+        Of one tenant, or of all; the longest waiting first; without paused ones and those a turn is open in. What a call
+        returns is claimed for it for the lease's length (60 s): no other call returns it, so several sweepers share the work.
+        After that, what is still unanswered is returned again; ``claim=False`` only looks. ``limit`` is 1 to 200.
+        """
+        found = self._run(None, self._pending_flow("waiting", tenant, older_than, limit, claim=claim))
+        return self._swept(lambda scope: Session(self, scope), found, unsent=False)
+
+    def unsent(self, tenant: str | None = None, *, older_than: float = 30.0, limit: int = 100, claim: bool = True) -> Page:
+        """Return the messages of replies that were stored ``older_than`` seconds ago and never marked as sent, as `Unsent`.
+
+        Only replies under a policy with ``outbox`` wait to be marked. A conversation's messages are claimed together, as in
+        `unanswered`, and come in their order, so a page can have more than ``limit`` messages: ``limit`` counts conversations.
+        """
+        found = self._run(None, self._pending_flow("unsent", tenant, older_than, limit, claim=claim))
+        return self._swept(lambda scope: Session(self, scope), found, unsent=True)
+
     def health(self) -> Health:
         """Return whether the store answers, and how fast. Never raises because of the store."""
         began = time.perf_counter()
@@ -252,6 +271,13 @@ class Session(SessionBase):
     def resume(self) -> bool:
         """End a pause; return whether there was one. What waits is answered by the next turn: see `turn` without a text."""
         return self._run(session_flows.resume(self._scope))  # type: ignore[no-any-return]
+
+    def mark_sent(self, message_id: str, *, provider_id: str | None = None) -> bool:
+        """Confirm that a reply's message was sent: `Memory.unsent` offers it no more. Return whether it had waited for that.
+
+        ``provider_id`` is stored with the message, as far as it is still held. Not an activity. For policies with ``outbox``.
+        """
+        return self._run(self._sent_flow(message_id, provider_id))  # type: ignore[no-any-return]
 
     def end(self) -> bool:
         """End the session: everything of it is deleted; return whether there was one.

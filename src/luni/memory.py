@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,10 +19,11 @@ from luni.context import ESTIMATE, Summariser, TokenCounter, extractive, message
 from luni.errors import ConfigError, InvalidInput, LuniError, Unavailable
 from luni.events import Executed, Hook, emit
 from luni.flows import sessions as session_flows
+from luni.flows import sweeps as sweep_flows
 from luni.flows import turns as turn_flows
-from luni.models import REMOVE, Address, Attachment, Health, Message, SessionUpdate, ToolCall
+from luni.models import REMOVE, Address, Attachment, Health, Message, Page, SessionUpdate, ToolCall, Unanswered, Unsent
 from luni.scope import MetSessions, Scope, Writer
-from luni.settings import DEFAULT_POLICY, Policies, Settings, policy_for
+from luni.settings import DEFAULT_POLICY, MAX_TTL, Policies, Settings, policy_for
 
 __all__ = ["MemoryBase", "SessionBase"]
 
@@ -146,6 +147,31 @@ class MemoryBase:
         part(tenant, "tenant")
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_PAGE:
             raise InvalidInput(f"limit must be a whole number from 1 to {MAX_PAGE}")
+
+    def _pending_flow(
+        self, kind: ops.PendingKind, tenant: str | None, older_than: float, limit: int, *, claim: bool
+    ) -> flows.Flow:
+        if tenant is not None:
+            part(tenant, "tenant")
+        self._check_page(tenant or "any", limit)
+        older_ms = drafts.milliseconds(older_than, "older_than", low=0, high=round(1000 * MAX_TTL))
+        return sweep_flows.pending(self._base, kind, tenant, older_ms=older_ms, limit=limit, claim=claim)
+
+    def _swept(self, session_of: Callable[[Scope], Any], found: tuple[int, list[Any]], *, unsent: bool) -> Page:
+        now_ms, rows = found
+        items: list[Any] = []
+        for address, since_ms, seen in rows:
+            scope = self._scope_at(address)
+            scope.meet(seen.session_id)
+            place = (address.tenant, address.channel, address.user, seen.session_id)
+            if unsent:
+                items += [
+                    Unsent(*place, m.timestamp, (now_ms - m.timestamp_ms) / 1000, m, session_of(scope))
+                    for m in views.in_sending_order(seen.texts)
+                ]
+            else:
+                items.append(Unanswered(*place, since_ms / 1000, (now_ms - since_ms) / 1000, session_of(scope)))
+        return Page(tuple(items))
 
     @staticmethod
     def _unwell(name: str, error: LuniError) -> Health:
@@ -328,6 +354,13 @@ class SessionBase:
             for name, value in (("by", by), ("reason", reason))
         ]
         return session_flows.pause(self._scope, duration_ms, msgspec.json.encode(given))
+
+    def _sent_flow(self, message_id: str, provider_id: str | None) -> flows.Flow:
+        wire.valid_text(message_id, "message_id", max_bytes=drafts.MAX_ID_BYTES)
+        noted = b""
+        if provider_id:
+            noted = msgspec.json.encode(wire.valid_text(provider_id, "provider_id", max_bytes=drafts.MAX_ID_BYTES))
+        return sweep_flows.mark_sent(self._scope, message_id, noted)
 
     def _summary_flow(self, text: str) -> flows.Flow:
         return session_flows.update(self._scope, SessionUpdate(), None, drafts.clipped_summary(text))

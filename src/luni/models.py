@@ -25,6 +25,8 @@ __all__ = [
     "ToolCall",
     "ToolResult",
     "TurnState",
+    "Unanswered",
+    "Unsent",
 ]
 
 Role = Literal["user", "assistant", "human", "system", "tool"]
@@ -136,6 +138,7 @@ class Message(
     counter: str = ""
     amended: int = 0
     redacted: bool = False
+    provider_id: str = ""
     arrival: int = 0
     key: str = ""
 
@@ -203,6 +206,42 @@ class Received(msgspec.Struct, frozen=True):
     message: Message | None
     session_id: str
     new_session: bool = False
+
+
+class Unanswered(Discreet, frozen=True):
+    """A conversation with messages that wait for an answer. ``since`` is when the oldest arrived, ``waited`` how long ago.
+
+    Both are in seconds, by the server's clock. ``session`` is the `Session` (or `AsyncSession`): open a turn without a text.
+    """
+
+    _shown = ("channel", "session_id", "waited")
+
+    tenant: str
+    channel: str
+    user: str
+    session_id: str
+    since: float
+    waited: float
+    session: Any
+
+
+class Unsent(Discreet, frozen=True):
+    """A reply's message that was stored and never marked as sent. ``message.id`` is the same each time it is offered.
+
+    Give it to a provider that knows idempotency keys, then call ``session.mark_sent(message.id, …)``. Times are as in
+    `Unanswered`.
+    """
+
+    _shown = ("channel", "session_id", "waited")
+
+    tenant: str
+    channel: str
+    user: str
+    session_id: str
+    since: float
+    waited: float
+    message: Message
+    session: Any
 
 
 class Page(msgspec.Struct, frozen=True):

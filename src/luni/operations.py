@@ -12,13 +12,18 @@ from luni.models import Address, Discreet
 from luni.results import (
     Appended,
     Changed,
+    Claimed,
+    Examination,
+    Examined,
     Inspected,
     Loaded,
     Met,
     Opened,
+    PendingListed,
     Replied,
     SessionsListed,
     Snapshot,
+    TenantsListed,
     Updated,
     View,
 )
@@ -29,8 +34,13 @@ __all__ = [
     "Append",
     "Appended",
     "Changed",
+    "Claim",
+    "Claimed",
     "Draft",
     "End",
+    "Examination",
+    "Examine",
+    "Examined",
     "Fold",
     "Folding",
     "Inspect",
@@ -38,12 +48,16 @@ __all__ = [
     "Load",
     "Loaded",
     "Locate",
+    "MarkSent",
     "Met",
     "Open",
     "Opened",
     "Operation",
     "Patch",
     "Pause",
+    "Pending",
+    "PendingKind",
+    "PendingListed",
     "Read",
     "Receive",
     "Release",
@@ -54,6 +68,8 @@ __all__ = [
     "Sessions",
     "SessionsListed",
     "Snapshot",
+    "Tenants",
+    "TenantsListed",
     "Update",
     "Updated",
     "View",
@@ -63,8 +79,13 @@ __all__ = [
 
 WINDOW = 20
 FOLD_MAX = 100
+UNSENT_MAX = 100
 RING = 128
 WRITERS = 64
+
+
+PendingKind = Literal["waiting", "unsent"]
+"""Messages that wait for an answer, or replies that wait to be marked as sent."""
 
 
 class Draft(Discreet, frozen=True):
@@ -160,6 +181,8 @@ class Reply(Write, frozen=True, kw_only=True):
     folding: Folding | None = None
     token_est: int = 0
     transcript: int = 0
+    first_unsent: int = 0
+    """Which draft is the first that waits to be marked as sent; 0: none does."""
 
 
 class Append(Write, frozen=True, kw_only=True):
@@ -205,7 +228,17 @@ class Amend(Write, frozen=True, kw_only=True):
 
     digest: str
     text: bytes
+    message_id: str
     tokens_delta: int = 0
+    redacted: bool = False
+
+
+class MarkSent(Write, frozen=True, kw_only=True):
+    """Note that a message of a reply was sent. Not an activity."""
+
+    message_id: str
+    provider_id: bytes = b""
+    """As a JSON text; empty for none."""
 
 
 class Load(Write, frozen=True, kw_only=True):
@@ -269,6 +302,41 @@ class Sessions(Operation, frozen=True, kw_only=True):
     passed: int = 0
 
 
+class Tenants(Operation, frozen=True, kw_only=True):
+    """List the tenants that have sessions, in any lasting order. Writes nothing."""
+
+    limit: int
+    passed: int = 0
+
+
+class Pending(Operation, frozen=True, kw_only=True):
+    """List what has waited for ``older_ms``, the longest first, without what is claimed. Writes nothing."""
+
+    kind: PendingKind
+    tenants: tuple[str, ...]
+    older_ms: int
+    limit: int
+    passed: int = 0
+
+
+class Examine(Operation, frozen=True, kw_only=True):
+    """Look at sessions before they are claimed. Writes nothing."""
+
+    kind: PendingKind
+    addresses: tuple[Address, ...]
+
+
+class Claim(Operation, frozen=True, kw_only=True):
+    """Claim sessions of one tenant for one sweeper; take what is ``gone`` off the list. Each with its time in the list."""
+
+    kind: PendingKind
+    tenant: str
+    claimer: str
+    claim_ms: int
+    wanted: tuple[tuple[Address, int], ...]
+    gone: tuple[tuple[Address, int], ...] = ()
+
+
 class Inspect(Operation, frozen=True, kw_only=True):
     """Read the fields of several sessions, without messages. Writes nothing."""
 
@@ -285,6 +353,10 @@ Result = (
     | Snapshot
     | SessionsListed
     | Inspected
+    | TenantsListed
+    | PendingListed
+    | Examined
+    | Claimed
     | Met
     | Changed
     | Address
@@ -292,7 +364,7 @@ Result = (
     | None
 )
 
-WRITES = (Receive, Open, Reply, Append, Update, Pause, Fold, Amend, Load)
+WRITES = (Receive, Open, Reply, Append, Update, Pause, Fold, Amend, MarkSent, Load)
 
 
 def compensation(operation: Operation, result: object) -> Operation | None:

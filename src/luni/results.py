@@ -11,13 +11,18 @@ from luni.models import Address, Discreet
 __all__ = [
     "Appended",
     "Changed",
+    "Claimed",
+    "Examination",
+    "Examined",
     "Inspected",
     "Loaded",
     "Met",
     "Opened",
+    "PendingListed",
     "Replied",
     "SessionsListed",
     "Snapshot",
+    "TenantsListed",
     "Updated",
     "View",
 ]
@@ -45,6 +50,42 @@ class View(Discreet, frozen=True):
     """``until|at|note``, milliseconds; empty if it is not paused, or by another program."""
     window: tuple[bytes, ...] = ()
     waiting: tuple[bytes, ...] = ()
+
+
+class TenantsListed(msgspec.Struct, frozen=True):
+    """A page of tenants."""
+
+    tenants: tuple[str, ...]
+
+
+class PendingListed(msgspec.Struct, frozen=True):
+    """Addresses and since when they wait (ms); ``full``: there may be more behind them."""
+
+    now_ms: int
+    waiting: tuple[tuple[Address, int], ...]
+    full: bool
+
+
+class Examination(Discreet, frozen=True):
+    """A session as a sweeper sees it; without a session id it is gone. ``texts`` wait to be sent, in no order."""
+
+    session_id: str
+    paused: bool
+    leased: bool
+    waits: bool
+    texts: tuple[bytes, ...] = ()
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """An examination for each address that was asked for."""
+
+    sessions: tuple[Examination, ...]
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """Whether each of the wanted is the claimer's now."""
+
+    mine: tuple[bool, ...]
 
 
 class Met(msgspec.Struct, frozen=True):
@@ -78,9 +119,9 @@ class Changed(Discreet, frozen=True):
 
 
 class Replied(msgspec.Struct, frozen=True):
-    """What replying did; ``kept``: newer messages wait, up to ``cut``; ``fenced``: nothing was stored."""
+    """What replying did; ``kept``: newer messages wait, up to ``cut``; ``fenced``, ``full``: nothing was stored."""
 
-    state: Literal["released", "kept", "fenced"]
+    state: Literal["released", "kept", "fenced", "full"]
     now_ms: int = 0
     clock_ms: int = 0
     cut: int = 0

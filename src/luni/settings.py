@@ -40,6 +40,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """At most this many tokens in a prompt, without the application's system prompt; ``None`` is the setting's."""
     language: Literal["en", "pt"] = "en"
     """The language of the few words luni itself puts into a prompt."""
+    outbox: bool = False
+    """Whether a reply waits in ``unsent()`` until `Session.mark_sent` confirms that it was sent."""
     transcript_messages: int = 0
     """Keep this many messages as a transcript beside the window (0 = none), with the session's expiry."""
 
@@ -47,6 +49,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name, bounds in _POLICY_BOUNDS.items():
             bounds.check(f"Policy.{name}", getattr(self, name))
         _choice("Policy.language", self.language, _LANGUAGES)
+        if not isinstance(self.outbox, bool):
+            raise ConfigError("Policy.outbox: allowed are true and false")
         if not isinstance(self.name, str) or not self.name:
             raise ConfigError("Policy.name: must be a str and not empty")
 

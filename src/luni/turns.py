@@ -237,5 +237,6 @@ class TurnBase:
             binding=bool(update and (update.metadata or update.variables)), focus=update.focus if update else None,
             folding=folding, token_est=max(0, view.token_est + added - folded_tokens),
             transcript=scope.policy.transcript_messages,
+            first_unsent=len(answer) - len(texts) + 1 if scope.policy.outbox and texts else 0,
         )  # fmt: skip
         return operation, [message for message, _ in answer]

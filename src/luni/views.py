@@ -22,6 +22,7 @@ __all__ = [
     "find",
     "held",
     "in_place",
+    "in_sending_order",
     "info",
     "readable",
     "stored",
@@ -101,6 +102,19 @@ def with_answer(view: ops.View | None, owner: str) -> tuple[Message, ...]:
     writer, _, seq = owner.partition(".")
     said = f"-{writer}-{seq}."
     return tuple(m for m in held(view)[0] if said in m.key and m.role in {"assistant", "human"} and not m.tool_calls)
+
+
+def in_sending_order(texts: Iterable[bytes]) -> list[Message]:
+    """Return a session's unsent messages in the order they were stored in."""
+    return sorted(readable(texts), key=lambda m: (m.timestamp_ms, m.arrival, _place(m.key)))
+
+
+def _place(key: str) -> tuple[str, str, int, int]:
+    """A key's parts: clock, writer, sequence number, index."""
+    clock, _, rest = key.partition("-")
+    writer, _, number = rest.rpartition("-")
+    seq, _, index = number.partition(".")
+    return clock, writer, int(seq), int(index)
 
 
 def with_id(texts: Iterable[bytes], message_id: str) -> Message | None:

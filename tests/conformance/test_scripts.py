@@ -67,13 +67,13 @@ def code_of(script):
 def test_scripts_say_in_their_header_what_they_are_given(script):
     header = "\n".join(line for line in script.read_text().split("\n\n")[0].splitlines() if line.startswith("--"))
     code = code_of(script)
-    if script.stem in {"_prelude", "locate", "sessions", "inspect"}:
+    if script.stem in {"_prelude", "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim"}:
         assert "KEYS" in header
         used = {int(number) for number in re.findall(r"KEYS\[(\d+)\]", code)}
         named = {
             int(number)
             for number in re.findall(
-                r"(?:^|[\s·])(\d+) (?:…|luni|id|client|sessions|waiting|channels|tenants)", script.read_text()
+                r"(?:^|[\s·])(\d+) (?:…|luni|id|client|sessions|waiting|channels|tenants|unsent)", script.read_text()
             )
         }
         assert used <= named

@@ -66,6 +66,7 @@ class Conversation:
     paused: float = 0.0  # until when
     active: float = 0.0
     loaded: object = None
+    unsent: list[tuple[str, str]] = field(default_factory=list)
 
     # time
 
@@ -82,7 +83,7 @@ class Conversation:
     def _clear(self) -> None:
         self.session, self.said, self.lease, self.loaded = 0, [], None, None
         self.metadata, self.variables, self.folded, self.revision = {}, {}, 0, 0
-        self.paused = 0.0
+        self.paused, self.unsent = 0.0, []
 
     def _touch(self, now: float) -> None:
         self.active = now
@@ -106,6 +107,11 @@ class Conversation:
 
     def answered_by(self, cut: int) -> list[str]:
         return [m.text for m in self.held if m.role == "user" and self.settled < m.n <= cut]
+
+    @property
+    def free(self) -> bool:
+        """Whether a sweeper may have it."""
+        return bool(self.session) and not self.paused and not self.lease
 
     # operations
 

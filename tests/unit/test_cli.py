@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from luni import Memory, __version__
+from luni import Memory, Policy, __version__
 from luni.cli import run
 from luni.testing.servers import Server
 
@@ -281,3 +281,29 @@ def test_a_fault_of_luni_is_one_line_too(luni, monkeypatch):
     status, _, err = luni("doctor")
     assert status == 1
     assert "ZeroDivisionError" in one_line(err)
+
+
+def test_unanswered_and_unsent_look_and_claim_nothing(luni, tmp_path):
+    with Memory.open(os.environ["LUNI_URL"], policies={"*": Policy(outbox=True)}) as memory:
+        ana = memory.session(tenant="shop", channel="web", user="ana")
+        with ana.turn("hi", message_id="1") as turn:
+            (stored,) = turn.reply("hello [bold]\x1b[31m")
+        ana.receive("and?", message_id="2")
+    for _ in range(2):
+        status, out, _ = luni("unanswered", "--older-than", "0", "--json")
+        (found,) = told(out)
+        assert status == 0
+        assert (found["tenant"], found["channel"], found["user"]) == ("shop", "web", "ana")
+        assert 0 <= found["waited"] < 60
+        status, out, _ = luni("unsent", "shop", "--older-than", "0", "--json")
+        (found,) = told(out)
+        assert (status, found["message_id"], found["text"]) == (0, stored.id, stored.text)
+    status, out, _ = luni("unsent", "--older-than", "0")
+    assert status == 0
+    assert "hello" in out
+    assert "\x1b" not in out
+    assert "ana" in luni("unanswered", "--older-than", "0")[1]
+    assert told(luni("unanswered", "other", "--older-than", "0", "--json")[1]) == []
+    assert "Nothing waits" in luni("unanswered")[1]
+    assert "Nothing waits" in luni("unsent", "nobody")[1]
+    assert luni("unanswered", "--older-than", "-1")[0] == 2

@@ -23,13 +23,14 @@ from hypothesis.stateful import (
 from model import LEASE, SEEN, TTL, Conversation
 from places import OnFile, OnServer
 
-from luni import Memory, Message, SessionUpdate
+from luni import Memory, Message, Policy, SessionUpdate
 from luni.errors import Fenced, InvalidInput
 from luni.testing.servers import Server, available
 
 SOAK = max(1, int(os.environ.get("LUNI_SOAK", "1")))
 WORKERS, USERS = 3, ("ana", "rui")
 INCOMING = [f"wamid.{number}" for number in range(8)]
+OUTBOX = {"*": Policy(outbox=True)}
 APPENDED = ["crm-1", "crm-2", ""]
 BATCHES = [
     [(f"batch {b} line {i}", "user" if i % 2 else "assistant", f"b{b}-{i}") for i in range(size)]
@@ -55,7 +56,7 @@ class Conversations(RuleBasedStateMachine):
         self.place = type(self).place_of()
         options: Any = {"clock": self.place.clock} if self.place.clock else {}
         name = f"m{uuid.uuid4().hex[:12]}"
-        self.memories = [Memory.open(self.place.url(), namespace=name, **options) for _ in range(WORKERS)]
+        self.memories = [Memory.open(self.place.url(), namespace=name, policies=OUTBOX, **options) for _ in range(WORKERS)]
         self.real = {user: Conversation() for user in USERS}
         self.memories[0].health()
 
@@ -118,6 +119,7 @@ class Conversations(RuleBasedStateMachine):
             model.metadata |= metadata
             model.revision += 1
         assert [m.text for m in stored] == texts
+        model.unsent += [(m.id, m.text) for m in stored]
         self.settled(turn, held, model)
 
     @rule(turn=turns)
@@ -221,6 +223,27 @@ class Conversations(RuleBasedStateMachine):
         got = session.redact(message_id) if text is None else session.amend(message_id, text)
         there = model.amend(message_id, text, self.now)
         assert (got.text if got else None) == ((text or "") if there else None)
+
+    @rule(worker=workers, user=users, number=st.integers(0, 3))
+    def mark_sent(self, worker, user, number):
+        session, model = self.both(worker, user)
+        message_id, _ = model.unsent.pop(number) if number < len(model.unsent) else ("nothing", "")
+        before = self.place.writes()
+        assert session.mark_sent(message_id, provider_id="SM") is (message_id != "nothing")
+        if message_id == "nothing":
+            assert self.place.writes() == before, "marking what does not wait writes nothing"
+
+    @rule(worker=workers)
+    def sweep(self, worker):
+        for user in USERS:
+            self.both(worker, user)
+        models, memory = self.real, self.memories[worker]
+        found = {item.user for item in memory.unanswered("shop", older_than=0, claim=False)}
+        assert found == {user for user in USERS if models[user].free and models[user].unanswered}
+        unsent = [(item.user, item.message.id, item.message.text) for item in memory.unsent(older_than=0, claim=False)]
+        for user in USERS:
+            expected = models[user].unsent if models[user].free else []
+            assert [(name, text) for owner, name, text in unsent if owner == user] == expected
 
     @rule(worker=workers, user=users)
     def end(self, worker, user):

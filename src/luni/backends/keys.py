@@ -14,7 +14,17 @@ from urllib.parse import quote, unquote
 from luni.errors import InvalidInput
 from luni.models import Address
 
-__all__ = ["SessionKeys", "address_of", "address_of_member", "id_key", "part", "session_keys", "sessions_key"]
+__all__ = [
+    "SessionKeys",
+    "address_of",
+    "address_of_member",
+    "id_key",
+    "part",
+    "pending_keys",
+    "session_keys",
+    "sessions_key",
+    "tenants_key",
+]
 
 PART_BYTES = 256
 _PLAIN = re.compile(r"[A-Za-z0-9_.@+=~-]{1,256}")
@@ -29,6 +39,7 @@ class SessionKeys(NamedTuple):
     member: str
     tenant: str
     channel: str
+    unsent: str
 
 
 def part(value: object, name: str) -> str:
@@ -59,6 +70,7 @@ def session_keys(namespace: str, address: Address) -> SessionKeys:
         member=f"{channel}:{user}",
         tenant=tenant,
         channel=channel,
+        unsent=f"{lists}:unsent",
     )
 
 
@@ -70,6 +82,17 @@ def id_key(namespace: str, session_id: str) -> str:
 def sessions_key(namespace: str, tenant: str) -> str:
     """Return the key of a tenant's sessions."""
     return f"{namespace}:tenant:{part(tenant, 'tenant')}:sessions"
+
+
+def pending_keys(namespace: str, tenant: str, kind: str) -> tuple[str, str]:
+    """Return the key of what waits of a tenant (``kind`` ``waiting`` or ``unsent``), and that of the sweepers' claims."""
+    lists = f"{namespace}:tenant:{part(tenant, 'tenant')}"
+    return f"{lists}:{kind}", f"{lists}:claims"
+
+
+def tenants_key(namespace: str) -> str:
+    """Return the key of the tenants that have sessions."""
+    return f"{namespace}:tenants"
 
 
 def address_of(namespace: str, base_key: str) -> Address | None:

@@ -109,7 +109,8 @@ def amend(scope: Scope, message_id: str, rewrite: Callable[[Message], dict[str, 
         new = wire.rewrite(text, changes)
         operation = ops.Amend(
             address=scope.address, writer=writer, seq=seq, session_id=snapshot.view.session_id, ttl_ms=scope.ttl_ms,
-            digest=wire.text_digest(text), text=new, tokens_delta=changes.get("tokens", 0) - max(0, message.tokens),
+            digest=wire.text_digest(text), text=new, message_id=message.id, redacted=changes.get("redacted", False),
+            tokens_delta=changes.get("tokens", 0) - max(0, message.tokens),
         )  # fmt: skip
         if (yield from attempt(scope, operation)):
             return wire.decode_message(new)

@@ -96,6 +96,8 @@ def reply(scope: Scope, operation: ops.Reply, view: ops.View, update: SessionUpd
         operation = msgspec.structs.replace(operation, metadata=metadata, context=context)
     else:
         raise Conflict("others change this session faster than the update can be merged; nothing was stored")
+    if result.state == "full":
+        raise Backlog(f"{ops.UNSENT_MAX} messages of this conversation wait to be marked as sent; nothing was stored")
     if result.state == "fenced":
         raise Fenced(_FENCED[result.reason])
     return result

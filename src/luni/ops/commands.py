@@ -23,7 +23,7 @@ from luni.ops import chat as talk
 from luni.ops import demo as demonstration
 from luni.ops import doctor as health
 from luni.ops import replay as recording
-from luni.ops import screens
+from luni.ops import screens, waiting
 from luni.ops.conversations import check_files
 from luni.ops.store import NotFound, data_dir, locate, missing_file, open_memory, settings_for
 from luni.settings import Policy
@@ -147,6 +147,37 @@ def show(
     if export is None:
         raise NotFound("the session ended meanwhile")
     _print(as_json, export, lambda: screens.show(export, time.time()))
+
+
+OptionalTenant = Annotated[str | None, typer.Argument(help="Of this tenant only; of all without it.", show_default=False)]
+OlderThan = Annotated[float, typer.Option(min=0, help="Only what has waited for so many seconds.", metavar="SECONDS")]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="At most so many conversations.")]
+
+
+@app.command(rich_help_panel="Look after sessions")
+def unanswered(
+    tenant: OptionalTenant = None, url: Url = None, older_than: OlderThan = 30.0, limit: Limit = 100, as_json: AsJson = False  # noqa: FBT002
+) -> None:  # fmt: skip
+    """List conversations with messages nobody answered, the longest waiting first. It only looks: sweepers still get them.
+
+    Without paused ones and those a turn is open in.
+    """
+    with open_memory(settings_for(url), reading=True) as memory:
+        found = waiting.unanswered(memory, tenant, older_than=older_than, limit=limit)
+    _print(as_json, found, lambda: screens.pending(found, "Nothing waits for an answer."))
+
+
+@app.command(rich_help_panel="Look after sessions")
+def unsent(
+    tenant: OptionalTenant = None, url: Url = None, older_than: OlderThan = 30.0, limit: Limit = 100, as_json: AsJson = False  # noqa: FBT002
+) -> None:  # fmt: skip
+    """List replies that were stored and never marked as sent, the oldest first. It only looks: sweepers still get them.
+
+    Only policies with an *outbox* have such.
+    """
+    with open_memory(settings_for(url), reading=True) as memory:
+        found = waiting.unsent(memory, tenant, older_than=older_than, limit=limit)
+    _print(as_json, found, lambda: screens.pending(found, "Nothing waits to be sent."))
 
 
 @app.command(rich_help_panel="Look after sessions")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from luni.models import Message, Page, SessionExport, SessionInfo
 from luni.ops.demo import Demo, Example
 from luni.ops.doctor import Diagnosis
 from luni.ops.replay import Report
+from luni.ops.waiting import Waiting
 
 __all__ = ["demo", "doctor", "heading", "plain", "replay", "sessions", "show"]
 
@@ -176,6 +177,20 @@ def sessions(tenant: str, page: Page, now: float) -> RenderableType:
         table.add_row(_ago(now - info.last_activity), Text(name(info.channel)), Text(user), *counts, *[info.session_id] * wide)
     more = [Text(f"\nmore: --cursor {page.cursor}", style="dim")] if page.cursor else []
     return Group(table, *more)
+
+
+def pending(found: Sequence[Waiting], nothing: str) -> RenderableType:
+    """Return what waits for an answer or to be sent."""
+    if not found:
+        return Text(nothing)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    texts = any(one.message_id for one in found)
+    for column in ("waiting since", "tenant", "channel", "user", *["message"] * texts):
+        table.add_column(column, overflow="fold")
+    for one in found:
+        place = [Text(name(part)) for part in (one.tenant, one.channel, one.user)]
+        table.add_row(_ago(one.waited), *place, *[Text(name(one.text))] * texts)
+    return table
 
 
 def show(export: SessionExport, now: float) -> RenderableType:

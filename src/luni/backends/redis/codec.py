@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from luni import operations as ops
 from luni.backends import keys
-from luni.backends.redis.scripts import SCRIPTS, Script
+from luni.backends.redis import sweeps
+from luni.backends.redis.call import Arg, Call
+from luni.backends.redis.scripts import SCRIPTS
 from luni.errors import BackendError, Superseded
 from luni.models import Address
 
@@ -15,16 +17,6 @@ __all__ = ["Call", "decode", "encode"]
 
 DAY_MS = 24 * 3600 * 1000
 SEEN_MS = 7 * DAY_MS
-
-Arg = bytes | str | int
-
-
-class Call(NamedTuple):
-    """A script with its keys and arguments."""
-
-    script: Script
-    keys: tuple[str, ...]
-    args: list[Arg]
 
 
 def encode(namespace: str, operation: ops.Operation) -> Call:
@@ -68,8 +60,10 @@ def _reply(namespace: str, op: ops.Reply) -> Call:
     args += _patch(op.context)
     args += (int(op.binding), int(op.focus is not None), op.focus or "")
     args += (folding.start, folding.count, folding.summary, folding.basis) if folding else (0, 0, "", "")
-    args += (op.token_est, sum([draft.tokens for draft in op.drafts]), op.transcript)
+    args += (op.token_est, sum([draft.tokens for draft in op.drafts]), op.transcript, op.first_unsent)
     args += [draft.body for draft in op.drafts]
+    if op.first_unsent:
+        all_keys = (*all_keys, own.unsent)
     return Call(SCRIPTS["reply"], all_keys, args)
 
 
@@ -116,7 +110,17 @@ def _fold(namespace: str, op: ops.Fold) -> Call:
 
 def _amend(namespace: str, op: ops.Amend) -> Call:
     all_keys, own = _keys(namespace, op.address, op.session_id)
-    return Call(SCRIPTS["amend"], all_keys, [*_begin(op, own.member), op.digest, op.text, op.tokens_delta])
+    return Call(
+        SCRIPTS["amend"],
+        all_keys,
+        [*_begin(op, own.member), op.digest, op.text, op.tokens_delta, op.message_id, int(op.redacted)],
+    )
+
+
+def _mark_sent(namespace: str, op: ops.MarkSent) -> Call:
+    all_keys, own = _keys(namespace, op.address, op.session_id)
+    args: list[Arg] = [op.writer, op.seq, op.message_id, op.provider_id, own.member]
+    return Call(SCRIPTS["mark_sent"], (*all_keys, own.unsent), args)
 
 
 def _load(namespace: str, op: ops.Load) -> Call:
@@ -237,6 +241,8 @@ def _replied(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Repli
         return ops.Changed(reply[1], reply[2])
     if state == "fenced":
         return ops.Replied("fenced", reason=reply[1].decode())
+    if state == "full":
+        return ops.Replied("full")
     _refuse_superseded(state)
     _, now, clock, cut, attempt, fields, window, waiting = reply
     view = _view(fields, window, waiting) if state == "kept" else None
@@ -275,7 +281,7 @@ def _paused(_namespace: str, _op: ops.Operation, reply: list[Any]) -> bool | ops
 def _done(_namespace: str, _op: ops.Operation, reply: list[Any]) -> bool:
     state = reply[0].decode()
     _refuse_superseded(state)
-    return state in {"folded", "amended", "ended"}
+    return state in {"folded", "amended", "ended", "done"}
 
 
 def _loaded(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Loaded | ops.Met | None:
@@ -322,6 +328,7 @@ _ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
     ops.Pause: _pause,
     ops.Fold: _fold,
     ops.Amend: _amend,
+    ops.MarkSent: _mark_sent,
     ops.Load: _load,
     ops.End: _end,
     ops.Renew: _renew,
@@ -330,6 +337,7 @@ _ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
     ops.Locate: _locate,
     ops.Sessions: _sessions,
     ops.Inspect: _inspect,
+    **sweeps.ENCODERS,
 }
 
 _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
@@ -341,6 +349,7 @@ _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     ops.Pause: _paused,
     ops.Fold: _done,
     ops.Amend: _done,
+    ops.MarkSent: _done,
     ops.Load: _loaded,
     ops.End: _done,
     ops.Renew: _flag,
@@ -349,6 +358,7 @@ _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     ops.Locate: _located,
     ops.Sessions: _listed,
     ops.Inspect: _inspected,
+    **sweeps.DECODERS,
 }
 
 

@@ -8,8 +8,22 @@ from typing import NamedTuple
 
 __all__ = ["SCRIPTS", "Script"]
 
-_SESSION_SCRIPTS = ("accept", "reply", "append", "update", "pause", "fold", "amend", "load", "read", "end", "renew", "release")
-_BARE_SCRIPTS = ("locate", "sessions", "inspect")
+_SESSION_SCRIPTS = (
+    "accept",
+    "reply",
+    "append",
+    "update",
+    "pause",
+    "fold",
+    "amend",
+    "mark_sent",
+    "load",
+    "read",
+    "end",
+    "renew",
+    "release",
+)
+_BARE_SCRIPTS = ("locate", "sessions", "inspect", "tenants", "pending", "examine", "claim")
 
 
 class Script(NamedTuple):

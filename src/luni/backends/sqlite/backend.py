@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from luni import operations as ops
-from luni.backends.sqlite import sessions, turns
+from luni.backends.sqlite import sessions, sweeps, turns
 from luni.backends.sqlite.connection import Connections, translated
 from luni.backends.sqlite.rows import Tables
 from luni.clock import Clock
@@ -113,6 +113,11 @@ _HANDLERS: dict[type[ops.Operation], tuple[bool, Callable[..., Any]]] = {
     ops.Locate: (False, sessions.locate),
     ops.Sessions: (False, sessions.list_sessions),
     ops.Inspect: (False, sessions.inspect),
+    ops.Tenants: (False, sweeps.tenants),
+    ops.Pending: (False, sweeps.pending),
+    ops.Examine: (False, sweeps.examine),
+    ops.Claim: (True, sweeps.claim),
+    ops.MarkSent: (True, sweeps.mark_sent),
 }
 
 

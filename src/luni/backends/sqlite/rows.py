@@ -47,6 +47,7 @@ class Conversation(msgspec.Struct):
     lease_end_ms: int = 0
     expire_ms: int = 0
     seen_end_ms: int = 0
+    waiting_ms: int = 0
     purge_ms: int = 0
 
     def begin(self, session_id: str, now_ms: int, *, with_message: bool) -> None:
@@ -184,7 +185,7 @@ class Tables:
 
     def forget(self, row: Conversation) -> None:
         """Delete everything of a session but the accepted ids."""
-        for table in ("message", "transcript", "mark"):
+        for table in ("message", "transcript", "unsent", "mark"):
             self.execute(f"DELETE FROM {table} WHERE conversation = ?", (row.id,))
         row.clear()
 
@@ -330,6 +331,17 @@ class Tables:
         rows = self.execute("SELECT text FROM message WHERE conversation = ? ORDER BY position DESC", (row.id,)).fetchall()
         texts = tuple([text for (text,) in rows])
         return texts[: ops.WINDOW], texts[: ops.WINDOW - 1 : -1] if len(texts) > ops.WINDOW else ()
+
+    # replies that wait to be marked as sent
+
+    def count_unsent(self, row: Conversation) -> int:
+        """Return how many messages of replies wait to be marked as sent."""
+        return int(self.execute("SELECT count(*) FROM unsent WHERE conversation = ?", (row.id,)).fetchone()[0])
+
+    def await_sending(self, row: Conversation, message_id: str, text: bytes) -> None:
+        """Let a message wait to be marked as sent."""
+        insert = "INSERT INTO unsent (conversation, id, ms, text) VALUES (?, ?, ?, ?)"
+        self.execute(insert, (row.id, message_id, self.now_ms, text))
 
     def fold(self, row: Conversation, folding: ops.Folding) -> bool:
         """Replace the oldest messages by the summary that covers them, unless somebody folded or wrote one meanwhile."""

@@ -27,12 +27,14 @@ CREATE TABLE conversation (
   lease_end_ms INTEGER NOT NULL DEFAULT 0,
   expire_ms    INTEGER NOT NULL DEFAULT 0,   -- when the session expires
   seen_end_ms  INTEGER NOT NULL DEFAULT 0,   -- when the accepted ids are forgotten
+  waiting_ms   INTEGER NOT NULL DEFAULT 0,   -- when the oldest message that waits for an answer arrived; 0: none waits
   purge_ms     INTEGER NOT NULL DEFAULT 0,   -- when something of this row must go next
   UNIQUE (tenant, channel, user)
 );
 CREATE UNIQUE INDEX conversation_session ON conversation (session_id) WHERE session_id IS NOT NULL;
 CREATE INDEX conversation_activity ON conversation (tenant, activity_ms DESC, id) WHERE session_id IS NOT NULL;
 CREATE INDEX conversation_purge ON conversation (purge_ms);
+CREATE INDEX conversation_waiting ON conversation (waiting_ms) WHERE waiting_ms > 0;
 
 -- The messages held, oldest first: the newest 20 are the window, those before them wait to be folded.
 CREATE TABLE message (
@@ -62,6 +64,27 @@ CREATE TABLE accepted (
   arrived_ms   INTEGER NOT NULL,
   PRIMARY KEY (conversation, n),
   UNIQUE (conversation, digest)
+) WITHOUT ROWID;
+
+-- Messages of replies that wait to be marked as sent, in their order.
+CREATE TABLE unsent (
+  number       INTEGER PRIMARY KEY AUTOINCREMENT,
+  conversation INTEGER NOT NULL REFERENCES conversation (id) ON DELETE CASCADE,
+  id           TEXT NOT NULL,
+  ms           INTEGER NOT NULL,
+  text         BLOB NOT NULL,
+  UNIQUE (conversation, id)
+);
+CREATE INDEX unsent_ms ON unsent (ms);
+
+-- What sweepers have claimed, and until when. since is 0 where a claim is on all that waits of a conversation.
+CREATE TABLE claim (
+  list         TEXT NOT NULL,
+  conversation INTEGER NOT NULL REFERENCES conversation (id) ON DELETE CASCADE,
+  since        INTEGER NOT NULL,
+  claimer      TEXT NOT NULL,
+  until_ms     INTEGER NOT NULL,
+  PRIMARY KEY (list, conversation, since)
 ) WITHOUT ROWID;
 
 -- What each writer did last, and its result: a repeated operation is told from a new one.

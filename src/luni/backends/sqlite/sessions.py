@@ -52,6 +52,7 @@ def _appended(tables: Tables, row: Conversation, op: ops.Append) -> ops.Appended
         row.n += 1
         tables.remember(row, draft.digest, "s")
     row.settled = waiting[0].n - 1 if waiting else row.n
+    row.waiting_ms = waiting[0].arrived_ms if waiting else 0
     text = wire.item(wire.sort_key(row.clock_ms, op.writer, op.seq, 0), row.n, stamp, draft.body)
     tables.push(row, row.n, text, op.transcript)
     tables.save(row)
@@ -150,6 +151,7 @@ def amend(tables: Tables, op: ops.Amend) -> bool:
                 change = f"UPDATE {table} SET text = ? WHERE conversation = ? AND position = ?"
                 tables.execute(change, (op.text, row.id, position))
                 found = True
+    _amend_unsent(tables, row, op)
     if not found:
         return False
     row.tokens = max(0, row.tokens + op.tokens_delta)
@@ -157,6 +159,15 @@ def amend(tables: Tables, op: ops.Amend) -> bool:
     tables.save(row)
     tables.mark(row, op, "")
     return True
+
+
+def _amend_unsent(tables: Tables, row: Conversation, op: ops.Amend) -> None:
+    """What is redacted is not sent any more; what is amended is sent as amended."""
+    which = (row.id, op.message_id)
+    if op.redacted:
+        tables.execute("DELETE FROM unsent WHERE conversation = ? AND id = ?", which)
+    else:
+        tables.execute("UPDATE unsent SET text = ? WHERE conversation = ? AND id = ?", (op.text, *which))
 
 
 def load(tables: Tables, op: ops.Load) -> ops.Loaded | ops.Met | None:

@@ -89,6 +89,7 @@ def _accepted(
         attempt = tables.attempt(row, waiting, token) if waiting else 1
     if draft is not None and record is None:
         record = tables.remember(row, draft.digest, "w", token)
+        row.waiting_ms = row.waiting_ms if waiting else now
     arrival = record.n if record else 0
     tables.save(row)
     tables.purge(row)
@@ -127,16 +128,16 @@ def reply(tables: Tables, op: ops.Reply) -> ops.Replied | ops.Changed:
     if before is not None:
         return before
     now = tables.now_ms
-    if row.session_id != op.session_id:
-        return ops.Replied("fenced", reason="ended")
-    if row.paused:
-        return ops.Replied("fenced", reason="paused")
-    if not _owned(tables, row, op):
-        return ops.Replied("fenced", reason="lease")
+    fenced = _fenced(tables, row, op)
+    if fenced:
+        return ops.Replied("fenced", reason=fenced)
     stale = [_differs(op.metadata, row.metadata), _differs(op.context, row.context)]
     if op.binding and any(stale):
         return ops.Changed(row.metadata, row.context)
     newer = tables.waiting(row, max(op.cut, row.settled) + 1, row.n)
+    unsent = len(op.drafts) - op.first_unsent + 1 if op.first_unsent else 0
+    if unsent and tables.count_unsent(row) + unsent > ops.UNSENT_MAX:
+        return ops.Replied("full")
 
     row.touch(now, op.ttl_ms)
     _apply_patches(row, op, stale)
@@ -146,6 +147,7 @@ def reply(tables: Tables, op: ops.Reply) -> ops.Replied | ops.Changed:
     tables.settle(row, op.cut, op.outcome, op.owner)
     row.settled = max(row.settled, op.cut)
     state, cut, attempt = "released", op.cut, 0
+    row.waiting_ms = newer[0].arrived_ms if newer else 0
     if newer:
         state, cut = "kept", newer[-1].n
         attempt = tables.attempt(row, newer, op.token)
@@ -155,6 +157,14 @@ def reply(tables: Tables, op: ops.Reply) -> ops.Replied | ops.Changed:
     tables.save(row)
     tables.mark(row, op, f"{state},{row.clock_ms},{cut},{attempt},{now}")
     return _replied(tables, row, state, now, row.clock_ms, cut, attempt)
+
+
+def _fenced(tables: Tables, row: Conversation, op: ops.Reply) -> str:
+    if row.session_id != op.session_id:
+        return "ended"
+    if row.paused:
+        return "paused"
+    return "" if _owned(tables, row, op) else "lease"
 
 
 def _owned(tables: Tables, row: Conversation, op: ops.Reply | ops.Renew | ops.Release) -> bool:
@@ -205,6 +215,9 @@ def _store_answer(tables: Tables, row: Conversation, op: ops.Reply) -> None:
     ]
     if texts:
         tables.place(row, op.cut, texts, op.transcript)
+    if op.first_unsent:
+        for index, text in list(enumerate(texts))[op.first_unsent - 1 :]:
+            tables.await_sending(row, f"{op.owner}.{index}", text)
     row.count += len(texts)
     row.tokens += sum(draft.tokens for draft in op.drafts)
     row.token_est = op.token_est

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from luni import Message, SessionUpdate, ToolCall, ToolResult
+from luni import Message, Policy, SessionUpdate, ToolCall, ToolResult
 from luni.errors import Superseded
 from luni.operations import WRITES, Inspect, Locate, Open, Operation, Read, Release, Renew, Sessions
 from luni.testing.conformance.store import Store, executed, inner, rounds, talk
@@ -18,7 +18,7 @@ Recorded = list[tuple[Any, Any]]
 
 def recorded(store: Store, prepare: Callable[[Any], Any], act: Callable[[Any], Any]) -> tuple[Any, Recorded]:
     """Let ``act`` use a session and record what its backend was asked and answered."""
-    memory = store.open()
+    memory = store.open(policies={"*": Policy(outbox=True)})
     session = memory.session(tenant="shop", channel="web", user="ana")
     prepare(session)
     seen: Recorded = []
@@ -43,6 +43,10 @@ def recorded(store: Store, prepare: Callable[[Any], Any], act: Callable[[Any], A
 
 def nothing(_session: Any) -> None:
     pass
+
+
+def rounds_of_three(session: Any) -> None:
+    rounds(session, 3)
 
 
 def waiting(session: Any) -> None:
@@ -96,6 +100,7 @@ ACTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], str]] = {
     "first pause": (nothing, lambda s: s.pause(60, by="carla"), "Pause"),
     "pause": (waiting, lambda s: s.pause(reason="refund"), "Pause"),
     "resume": (paused, lambda s: s.resume(), "Pause"),
+    "mark sent": (rounds_of_three, lambda s: s.mark_sent(s.messages()[1].id, provider_id="SM1"), "MarkSent"),
     "amend": (waiting, lambda s: s.amend("m1", "amended"), "Amend"),
     "redact": (waiting, lambda s: s.redact("m1"), "Amend"),
     "fold": (lambda s: [s.append("system", f"s{n}") for n in range(120)], fold_by_appending, "Fold"),

@@ -1,6 +1,7 @@
 -- Shared by every script of a session; the client puts it in front of each.
 --
--- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev pause fence writers loaded indexed w:{writer}
+-- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev pause fence writers loaded indexed
+--                    unsent o:{message id} (a reply that waits to be marked as sent) w:{writer}
 --        2 …:msgs   LIST    the newest 20 messages, newest first
 --        3 …:locks  STRING  the lease, owner|token; any other form is somebody's and is left alone
 --        4 …:seen   HASH    {digest} = n|state|token|attempt|answer|ms · r:{slot} = digest · # = last n
@@ -8,7 +9,8 @@
 --        6 …:log    LIST    transcript, newest first
 --        7 id STRING · 8 client STRING · 9 sessions ZSET by activity · 10 waiting ZSET by oldest arrival ·
 --        11 channels ZSET by longest ttl in ms · 12 tenants ZSET by when its last session expires
---        (7 to 12 live in other slots of a Cluster and are absent there)
+--        13 unsent ZSET by the oldest reply that waits to be marked as sent; only where a script is about those
+--        (7 to 13 live in other slots of a Cluster and are absent there)
 --
 -- pause = until|at|by whom and why: ms, 0 for no end; empty where another program wrote `paused`.
 -- A record's state: w waits for an answer · a answered · s settled without one.
@@ -18,9 +20,9 @@
 -- which maxmemory can refuse; the mark is the last write. Results without effect leave no mark.
 
 local CTX, MSGS, LOCK, SEEN, FOLD, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local ID, CLIENT, SESSIONS, WAITING, CHANNELS, TENANTS = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
-local WINDOW, FOLD_MAX, RING, WRITERS = 20, 100, 128, 64
-local HOUR_MS, MINUTE_MS = 3600000, 60000
+local ID, CLIENT, SESSIONS, WAITING, CHANNELS, TENANTS, UNSENT = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
+local WINDOW, FOLD_MAX, RING, WRITERS, UNSENT_MAX = 20, 100, 128, 64, 100
+local HOUR_MS, MINUTE_MS, LIST_MS = 3600000, 60000, 31 * 86400000 -- no session lives longer than 30 days without activity
 
 local TIME = redis.call('TIME')
 local US = TIME[1] * 1000000 + TIME[2]

@@ -1,6 +1,7 @@
 -- Replace one stored message, found by the digest of its text, wherever it is kept. (operation Amend)
 --
--- ARGV  1 writer · 2 seq · 3 session id · 4 ttl ms · 5 seen's ttl ms · 6 member · 7 digest of the stored text · 8 new text · 9 change in tokens
+-- ARGV  1 writer · 2 seq · 3 session id · 4 ttl ms · 5 seen's ttl ms · 6 member · 7 digest of the stored text · 8 new text · 9 change in tokens ·
+--       10 message id · 11 is it redacted (1/0): what waited to be sent is not sent any more
 -- Reply {'amended'} or {'missing'} · {'superseded'}
 
 local writer, seq = ARGV[1], tonumber(ARGV[2])
@@ -18,10 +19,18 @@ for _, list in ipairs({ MSGS, FOLD, LOG }) do
 end
 if #places == 0 then return { 'missing' } end
 if ID then redis.call('ZSCORE', SESSIONS, ARGV[6]) end
+local unsent = redis.call('HGET', CTX, 'o:' .. ARGV[10])
+if unsent and redis.sha1hex(unsent) ~= ARGV[7] then unsent = false end
 
 local tokens = digits(math.max(0, num(c[TOKENS]) + tonumber(ARGV[9])))
 hset({ 'tokens', tokens, 'lastActivity', NOW, 'updated_at', clock(c) })
 for i = 1, #places do redis.call('LSET', places[i][1], places[i][2], ARGV[8]) end
+if unsent and ARGV[11] == '1' then
+  redis.call('HDEL', CTX, 'o:' .. ARGV[10])
+  redis.call('HINCRBY', CTX, 'unsent', -1)
+elseif unsent then
+  redis.call('HSET', CTX, 'o:' .. ARGV[10], ARGV[8])
+end
 touch(ARGV[4], ARGV[5], ARGV[6], 1)
 lead(ARGV[4])
 write_mark(c, writer, '')

@@ -5,10 +5,11 @@
 --       15 context digest · 16 context · 17 are 13 and 15 the caller's changes (1) or a refresh, skipped on a difference (0) ·
 --       18 focus given (1/0) · 19 focus · 20 folded when the summary was made · 21 messages it folds · 22 summary ·
 --       23 digest of the summary it was made from · 24 token_est · 25 tokens of the messages · 26 transcript length ·
---       27… message bodies
+--       27 which message is the first that waits to be marked as sent (0: none) · 28… message bodies
 -- Order: mark, pause, token, effect. The messages are placed after the cut, before what arrived meanwhile. A reply that lost its
 -- mark to a later operation of its writer is told by its records.
--- Reply {'released' | 'kept', ms, clock, cut, attempt, fields, msgs, fold} or {'superseded'} · {'fenced', why} · {'changed', metadata, context}
+-- Reply {'released' | 'kept', ms, clock, cut, attempt, fields, msgs, fold} or {'superseded'} · {'full'} ·
+--       {'fenced', why} · {'changed', metadata, context}
 
 local writer, seq, session, ttl, seen_ttl, member = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local token, cut, lease, settle_as = ARGV[8], tonumber(ARGV[9]), ARGV[10], ARGV[11]
@@ -52,9 +53,13 @@ local waits, head = redis.call('LLEN', FOLD), redis.call('LINDEX', MSGS, 0)
 read_index(c, member)
 local most = tonumber(ARGV[26])
 if most > 0 then redis.call('LLEN', LOG) end
+local added, first_unsent = #ARGV - 27, tonumber(ARGV[27])
+local unsent = first_unsent > 0 and num(redis.call('HGET', CTX, 'unsent')) + added - first_unsent + 1
+if unsent and unsent > UNSENT_MAX then return { 'full' } end
+if unsent and UNSENT then redis.call('ZSCORE', UNSENT, member) end
 
 -- effect
-local key_clock, now, added, opened_at = clock(c), NOW, #ARGV - 26, num(c[ACTIVITY])
+local key_clock, now, opened_at = clock(c), NOW, num(c[ACTIVITY])
 local count, tokens, rev = num(c[COUNT]) + added, num(c[TOKENS]) + num(ARGV[25]), num(c[REV])
 local folds = num(ARGV[21])
 if num(c[FOLDED]) ~= num(ARGV[20]) or folds > waits or differs(c[SUMMARY], ARGV[23]) then folds = 0 end
@@ -86,8 +91,9 @@ if added > 0 and head and not ((arrival_of(head) or cut + 1) <= cut) then
   if not take_newer(MSGS, 'LPOP', 0) then take_newer(FOLD, 'RPOP', -1) end
 end
 for i = 1, added do
-  local text = item(key_clock, writer, i - 1, ARGV[9], now, ARGV[26 + i])
+  local text = item(key_clock, writer, i - 1, ARGV[9], now, ARGV[27 + i])
   push(text)
+  if unsent and i >= first_unsent then redis.call('HSET', CTX, 'o:' .. ARGV[12] .. '.' .. (i - 1), text) end
   transcribe(text, most)
 end
 for i = #later, 1, -1 do push(later[i]) end
@@ -109,5 +115,12 @@ end
 touch(ttl, seen_ttl, member, most)
 if MS - opened_at > HOUR_MS / 2 then lead(ttl) end
 list_waiting(newer, member, ttl)
+if unsent then
+  redis.call('HSET', CTX, 'unsent', unsent)
+  if UNSENT then
+    redis.call('ZADD', UNSENT, 'NX', now, member)
+    redis.call('PEXPIRE', UNSENT, LIST_MS)
+  end
+end
 write_mark(c, writer, table.concat({ state, key_clock, new_cut, attempt, now }, ','))
 return answer(state, key_clock, new_cut, attempt, now)
