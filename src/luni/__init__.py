@@ -12,11 +12,14 @@ from luni.models import (
     Message,
     Page,
     Received,
+    Replied,
     SessionExport,
     SessionInfo,
     SessionUpdate,
     ToolCall,
     ToolResult,
+    Unanswered,
+    Unsent,
 )
 from luni.settings import Policy, Settings
 
@@ -36,6 +39,7 @@ __all__ = [
     "Page",
     "Policy",
     "Received",
+    "Replied",
     "Session",
     "SessionExport",
     "SessionInfo",
@@ -46,6 +50,8 @@ __all__ = [
     "ToolCall",
     "ToolResult",
     "Turn",
+    "Unanswered",
+    "Unsent",
     "errors",
 ]
 

@@ -28,6 +28,7 @@ from luni.models import (
     Message,
     Page,
     Received,
+    Replied,
     SessionExport,
     SessionInfo,
     SessionUpdate,
@@ -35,7 +36,7 @@ from luni.models import (
     ToolResult,
 )
 from luni.settings import Policy
-from luni.turns import TurnBase
+from luni.turns import Asked, TurnBase
 
 __all__ = ["AsyncMemory", "AsyncSession", "AsyncTurn"]
 
@@ -204,13 +205,25 @@ class AsyncSession(SessionBase):
         text: str | None = None,
         *,
         message_id: str | None = None,
+        coalesce: float | None = None,
+        wait: float = 0.0,
         attachments: Iterable[Attachment] = (),
         tags: Iterable[str] = (),
         metadata: dict[str, Any] | None = None,
         timestamp: float | None = None,
     ) -> AsyncTurn:
-        message = self._incoming_turn(text, message_id, attachments, tags, metadata)
-        return AsyncTurn(self._memory, self._scope, message, timestamp)
+        asked = self._incoming_turn(text, message_id, attachments, tags, metadata, timestamp, coalesce, wait)
+        return AsyncTurn(self._memory, self._scope, asked)
+
+    async def reply(
+        self,
+        handle: str,
+        *texts: str,
+        steps: Sequence[ToolCall | ToolResult] = (),
+        update: SessionUpdate | None = None,
+        tags: Iterable[str] = (),
+    ) -> Replied:
+        return await self._run(self._reply_flow(handle, texts, steps, update, tags))  # type: ignore[no-any-return]
 
     async def append(
         self,
@@ -276,15 +289,24 @@ class AsyncSession(SessionBase):
 class AsyncTurn(TurnBase):
     """One turn of a conversation: an asynchronous context manager. Reply in ``while turn.should_reply``."""
 
-    def __init__(self, memory: AsyncMemory, scope: Any, message: Message | None, timestamp: float | None) -> None:
-        super().__init__(scope, memory._clock, memory._hook, message, timestamp)  # noqa: SLF001  the turn is its memory's
+    def __init__(self, memory: AsyncMemory, scope: Any, asked: Asked) -> None:
+        super().__init__(scope, memory._clock, memory._hook, asked)  # noqa: SLF001  the turn is its memory's
         self._memory = memory
 
     async def _run(self, flow: flows.Flow) -> Any:
         return await self._memory._run(self._scope.address, flow)  # noqa: SLF001  the turn is its memory's
 
     async def open(self) -> Self:
-        await self._run(self._open_flow())
+        try:
+            while (pause := await self._run(self._open_flow())) is not None:
+                if self._clock.automatic:
+                    await asyncio.sleep(pause)
+                else:
+                    self._clock.sleep(pause)
+                    await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
         if self.should_reply:
             self._memory._renewals.add(self)  # noqa: SLF001  the turn is its memory's
         return self
@@ -306,6 +328,11 @@ class AsyncTurn(TurnBase):
         logger.info("a turn was skipped", extra={"reason": reason})
         if not self.should_reply:
             self._memory._renewals.discard(self)  # noqa: SLF001  the turn is its memory's
+
+    def detach(self) -> str:
+        handle = self._detach()
+        self._memory._renewals.discard(self)  # noqa: SLF001  the turn is its memory's
+        return handle
 
     async def close(self) -> None:
         self._memory._renewals.discard(self)  # noqa: SLF001  the turn is its memory's

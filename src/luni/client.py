@@ -24,6 +24,7 @@ from luni.models import (
     Message,
     Page,
     Received,
+    Replied,
     SessionExport,
     SessionInfo,
     SessionUpdate,
@@ -32,7 +33,7 @@ from luni.models import (
 )
 from luni.renewals import Renewals
 from luni.settings import Policy
-from luni.turns import TurnBase
+from luni.turns import Asked, TurnBase
 
 __all__ = ["Memory", "Session", "Turn"]
 
@@ -174,6 +175,8 @@ class Session(SessionBase):
         text: str | None = None,
         *,
         message_id: str | None = None,
+        coalesce: float | None = None,
+        wait: float = 0.0,
         attachments: Iterable[Attachment] = (),
         tags: Iterable[str] = (),
         metadata: dict[str, Any] | None = None,
@@ -183,9 +186,29 @@ class Session(SessionBase):
 
         I/O happens on entering the ``with`` block. ``message_id=None`` gives no protection against second deliveries.
         Leaving the block without an answer leaves the message unanswered, to be opened again by the next turn.
+
+        ``coalesce`` (seconds; the policy's without it) gathers a burst: the turn opens when nobody has said anything for so
+        long, at the latest ``coalesce_max`` (the policy's) after the first message; the other messages of the burst are
+        ``joined``. ``wait`` (seconds) queues for a conversation another turn is open in, instead of joining: first come, first
+        served, and each of them answers what came up to its own message. What is over by then is ``joined``.
         """
-        message = self._incoming_turn(text, message_id, attachments, tags, metadata)
-        return Turn(self._memory, self._scope, message, timestamp)
+        asked = self._incoming_turn(text, message_id, attachments, tags, metadata, timestamp, coalesce, wait)
+        return Turn(self._memory, self._scope, asked)
+
+    def reply(
+        self,
+        handle: str,
+        *texts: str,
+        steps: Sequence[ToolCall | ToolResult] = (),
+        update: SessionUpdate | None = None,
+        tags: Iterable[str] = (),
+    ) -> Replied:
+        """Reply to a turn that was opened elsewhere, by its `Turn.handle`; otherwise as `Turn.reply`. Two round trips.
+
+        Raises `Fenced` (nothing was stored) if the turn's lease has ended, and `InvalidInput` for what is no handle. The same
+        call again is the same operation, whoever makes it.
+        """
+        return self._run(self._reply_flow(handle, texts, steps, update, tags))  # type: ignore[no-any-return]
 
     def append(
         self,
@@ -294,16 +317,24 @@ class Session(SessionBase):
 class Turn(TurnBase):
     """One turn of a conversation: a context manager. Reply in ``while turn.should_reply``."""
 
-    def __init__(self, memory: Memory, scope: Any, message: Message | None, timestamp: float | None) -> None:
-        super().__init__(scope, memory._clock, memory._hook, message, timestamp)  # noqa: SLF001  the turn is its memory's
+    def __init__(self, memory: Memory, scope: Any, asked: Asked) -> None:
+        super().__init__(scope, memory._clock, memory._hook, asked)  # noqa: SLF001  the turn is its memory's
         self._memory = memory
 
     def _run(self, flow: flows.Flow) -> Any:
         return self._memory._run(self._scope.address, flow)  # noqa: SLF001  the turn is its memory's
 
     def open(self) -> Self:
-        """Accept the message and lease the conversation; one round trip for a client that has met the session."""
-        self._run(self._open_flow())
+        """Accept the message and lease the conversation; one round trip for a client that has met the session.
+
+        Gathers a burst and waits for the conversation first, if the turn was asked to.
+        """
+        try:
+            while (pause := self._run(self._open_flow())) is not None:
+                self._clock.sleep(pause)
+        except KeyboardInterrupt:
+            self.close()
+            raise
         if self.should_reply:
             self._memory._renewals.add(self)  # noqa: SLF001  the turn is its memory's
         return self
@@ -333,6 +364,15 @@ class Turn(TurnBase):
         logger.info("a turn was skipped", extra={"reason": reason})
         if not self.should_reply:
             self._memory._renewals.discard(self)  # noqa: SLF001  the turn is its memory's
+
+    def detach(self) -> str:
+        """Leave the turn to whoever gets its handle, and return that: the lease is no longer renewed, nor released here.
+
+        It ends after its length (60 s, or the policy's), unless `Session.reply` keeps it for newer messages.
+        """
+        handle = self._detach()
+        self._memory._renewals.discard(self)  # noqa: SLF001  the turn is its memory's
+        return handle
 
     def close(self) -> None:
         """Release the lease if the turn is still open; what was not answered stays unanswered. Never raises a store's error."""

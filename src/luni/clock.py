@@ -20,6 +20,9 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Return seconds that never go back."""
 
+    def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass: what a turn does that gathers a burst or waits for its conversation."""
+
 
 class SystemClock:
     """The host's clocks."""
@@ -33,3 +36,7 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return seconds that never go back."""
         return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)

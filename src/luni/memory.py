@@ -18,17 +18,21 @@ from luni.clock import Clock, SystemClock
 from luni.context import ESTIMATE, Summariser, TokenCounter, extractive, message_tokens
 from luni.errors import ConfigError, InvalidInput, LuniError, Unavailable
 from luni.events import Executed, Hook, emit
+from luni.flows import replies
 from luni.flows import sessions as session_flows
 from luni.flows import sweeps as sweep_flows
 from luni.flows import turns as turn_flows
-from luni.models import REMOVE, Address, Attachment, Health, Message, Page, SessionUpdate, ToolCall, Unanswered, Unsent
+from luni.models import REMOVE, Address, Attachment, Health, Message, Page, Replied, SessionUpdate, ToolCall, Unanswered, Unsent
 from luni.scope import MetSessions, Scope, Writer
 from luni.settings import DEFAULT_POLICY, MAX_TTL, Policies, Settings, policy_for
+from luni.turns import Asked
 
 __all__ = ["MemoryBase", "SessionBase"]
 
 MAX_PAGE = 200
 MAX_MESSAGES = 10_000
+MAX_COALESCE_MS = 60_000
+MAX_WAIT_MS = 300_000
 
 
 class MemoryBase:
@@ -230,15 +234,22 @@ class SessionBase:
         attachments: Iterable[Attachment],
         tags: Iterable[str],
         metadata: dict[str, Any] | None,
-    ) -> Message | None:
-        if text is None:
-            if message_id is not None or attachments or tags or metadata:
-                raise InvalidInput(
-                    "message_id, attachments, tags and metadata belong to a text; a turn without one answers what waits"
-                )
-            return None
-        given = message_id is not None
-        return self._incoming(text, message_id or "", attachments, tags, metadata, required=given)
+        timestamp: float | None,
+        coalesce: float | None,
+        wait: float,
+    ) -> Asked:
+        if coalesce is not None:
+            drafts.milliseconds(coalesce, "coalesce", low=0, high=MAX_COALESCE_MS)
+        drafts.milliseconds(wait, "wait", low=0, high=MAX_WAIT_MS)
+        message = None
+        if text is not None:
+            given = message_id is not None
+            message = self._incoming(text, message_id or "", attachments, tags, metadata, required=given)
+        elif message_id is not None or attachments or tags or metadata:
+            raise InvalidInput(
+                "message_id, attachments, tags and metadata belong to a text; a turn without one answers what waits"
+            )
+        return Asked(message, timestamp, coalesce, wait)
 
     def _receive_flow(self, message: Message, timestamp: float | None) -> flows.Flow:
         counted, draft = drafts.draft_of(self._scope, message, remember=True, timestamp=timestamp)
@@ -354,6 +365,14 @@ class SessionBase:
             for name, value in (("by", by), ("reason", reason))
         ]
         return session_flows.pause(self._scope, duration_ms, msgspec.json.encode(given))
+
+    def _reply_flow(self, handle: str, texts: Any, steps: Any, update: Any, tags: Any) -> flows.Flow:
+        answer = replies.checked(texts, steps, update, tags)
+        stored, result, held = yield from replies.by_handle(self._scope, handle, answer)
+        if held is None:
+            return Replied(tuple(stored))
+        context = views.context_of(self._scope, result.view, cut=held.cut)
+        return Replied(tuple(stored), should_reply=True, context=context, handle=replies.handle_of(held))
 
     def _sent_flow(self, message_id: str, provider_id: str | None) -> flows.Flow:
         wire.valid_text(message_id, "message_id", max_bytes=drafts.MAX_ID_BYTES)

@@ -18,6 +18,7 @@ __all__ = [
     "Page",
     "Received",
     "Removal",
+    "Replied",
     "Role",
     "SessionExport",
     "SessionInfo",
@@ -206,6 +207,17 @@ class Received(msgspec.Struct, frozen=True):
     message: Message | None
     session_id: str
     new_session: bool = False
+
+
+class Replied(Discreet, frozen=True):
+    """What `Session.reply` stored. If newer messages wait, ``should_reply`` is true; ``context`` and ``handle`` are fresh."""
+
+    _shown = ("should_reply",)
+
+    messages: tuple[Message, ...]
+    should_reply: bool = False
+    context: Any = None
+    handle: str | None = None
 
 
 class Unanswered(Discreet, frozen=True):

@@ -15,12 +15,14 @@ from luni.results import (
     Claimed,
     Examination,
     Examined,
+    Gathered,
     Inspected,
     Loaded,
     Met,
     Opened,
     PendingListed,
     Replied,
+    Result,
     SessionsListed,
     Snapshot,
     TenantsListed,
@@ -43,6 +45,8 @@ __all__ = [
     "Examined",
     "Fold",
     "Folding",
+    "Gather",
+    "Gathered",
     "Inspect",
     "Inspected",
     "Load",
@@ -158,7 +162,20 @@ class Open(Write, frozen=True, kw_only=True):
     draft: Draft | None
     lease_ms: int
     fresh: bool
+    nonce: str
+    """What the lease's owner ends with, so that nobody guesses it."""
     transcript: int = 0
+    quiet_ms: int = 0
+    """A burst of messages is over when nobody has said anything for so long, or after ``burst_ms``; 0: nothing is gathered."""
+    burst_ms: int = 0
+    ticket: str = ""
+    """Of a turn that waits its turn instead of joining; its place is kept for ``ticket_ms``, 0 gives it up."""
+    ticket_ms: int = 0
+
+    @property
+    def lease_owner(self) -> str:
+        """Who holds the lease if this takes it."""
+        return f"{self.owner}.{self.nonce}"
 
 
 class Reply(Write, frozen=True, kw_only=True):
@@ -263,6 +280,16 @@ class End(OnSession, frozen=True, kw_only=True):
     session_id: str
 
 
+class Gather(OnSession, frozen=True, kw_only=True):
+    """Ask whether the burst that a turn gathers is over; if so, take what has arrived into the turn."""
+
+    owner_id: str
+    token: int
+    lease_ms: int
+    quiet_ms: int
+    burst_ms: int
+
+
 class Renew(OnSession, frozen=True, kw_only=True):
     """Renew a turn's lease if it is still held with this token."""
 
@@ -343,32 +370,11 @@ class Inspect(Operation, frozen=True, kw_only=True):
     addresses: tuple[Address, ...]
 
 
-Done = bool
-Result = (
-    Opened
-    | Replied
-    | Appended
-    | Loaded
-    | Updated
-    | Snapshot
-    | SessionsListed
-    | Inspected
-    | TenantsListed
-    | PendingListed
-    | Examined
-    | Claimed
-    | Met
-    | Changed
-    | Address
-    | Done
-    | None
-)
-
 WRITES = (Receive, Open, Reply, Append, Update, Pause, Fold, Amend, MarkSent, Load)
 
 
 def compensation(operation: Operation, result: object) -> Operation | None:
     """Return what undoes an effect nobody waits for any more: an opened turn whose caller is gone is released."""
     if isinstance(operation, Open) and isinstance(result, Opened) and result.state == "open":
-        return Release(address=operation.address, owner_id=operation.owner, token=result.token)
+        return Release(address=operation.address, owner_id=operation.lease_owner, token=result.token)
     return None

@@ -14,12 +14,14 @@ __all__ = [
     "Claimed",
     "Examination",
     "Examined",
+    "Gathered",
     "Inspected",
     "Loaded",
     "Met",
     "Opened",
     "PendingListed",
     "Replied",
+    "Result",
     "SessionsListed",
     "Snapshot",
     "TenantsListed",
@@ -95,9 +97,12 @@ class Met(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct, frozen=True):
-    """What accepting found. ``refusal`` ``"full"``: too many wait; ``"fold"``: fold first; nothing was done then."""
+    """What accepting found. ``refusal`` ``"full"``: too many wait; ``"fold"``: fold first; nothing was done then.
 
-    state: Literal["accepted", "open", "duplicate", "in_progress", "joined", "paused", "idle", "full", "fold"]
+    ``gather_ms``: the turn gathers a burst and is to be asked again then (`Gather`).
+    """
+
+    state: Literal["accepted", "open", "duplicate", "in_progress", "joined", "paused", "idle", "queued", "full", "fold"]
     now_ms: int = 0
     session_id: str = ""
     token: int = 0
@@ -109,6 +114,18 @@ class Opened(msgspec.Struct, frozen=True):
     timestamp_ms: int = 0
     answer: str = ""
     view: View | None = None
+    gather_ms: int = 0
+
+
+class Gathered(msgspec.Struct, frozen=True):
+    """Whether a burst is over (``open``) or goes on for ``gather_ms`` at least; ``lost``: the turn has nothing to answer."""
+
+    state: Literal["open", "gather", "lost"]
+    now_ms: int = 0
+    cut: int = 0
+    attempt: int = 0
+    view: View | None = None
+    gather_ms: int = 0
 
 
 class Changed(Discreet, frozen=True):
@@ -174,3 +191,25 @@ class Inspected(msgspec.Struct, frozen=True):
     """Views without messages, in the order asked for; ``None`` where there is no session."""
 
     views: tuple[View | None, ...]
+
+
+Result = (
+    Opened
+    | Gathered
+    | Replied
+    | Appended
+    | Loaded
+    | Updated
+    | Snapshot
+    | SessionsListed
+    | Inspected
+    | TenantsListed
+    | PendingListed
+    | Examined
+    | Claimed
+    | Met
+    | Changed
+    | Address
+    | bool
+    | None
+)

@@ -106,6 +106,11 @@ class Scope:
         """At most this many tokens in a prompt."""
         return self.settings.token_budget if self.policy.token_budget is None else self.policy.token_budget
 
+    def burst_ms(self, coalesce: float | None) -> tuple[int, int]:
+        """Return the quiet time that ends a burst, and the longest that one may take; ``coalesce`` replaces the policy's."""
+        quiet = self.policy.coalesce if coalesce is None else coalesce
+        return round(1000 * quiet), round(1000 * max(quiet, self.policy.coalesce_max))
+
     def summarise(self, summary: str, messages: Sequence[Message]) -> str:
         """Return the summary that covers ``messages`` too, of at most 400 characters.
 

@@ -40,6 +40,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """At most this many tokens in a prompt, without the application's system prompt; ``None`` is the setting's."""
     language: Literal["en", "pt"] = "en"
     """The language of the few words luni itself puts into a prompt."""
+    coalesce: float = 0.0
+    """Gather a burst: a turn opens when nobody has said anything for so long (0: at once; 1.8 is right for WhatsApp)."""
+    coalesce_max: float = 6.0
+    """At the latest so long after a burst's first message."""
     outbox: bool = False
     """Whether a reply waits in ``unsent()`` until `Session.mark_sent` confirms that it was sent."""
     transcript_messages: int = 0
@@ -49,6 +53,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for name, bounds in _POLICY_BOUNDS.items():
             bounds.check(f"Policy.{name}", getattr(self, name))
         _choice("Policy.language", self.language, _LANGUAGES)
+        if self.coalesce > self.coalesce_max:
+            raise ConfigError("Policy.coalesce: must not be above Policy.coalesce_max")
         if not isinstance(self.outbox, bool):
             raise ConfigError("Policy.outbox: allowed are true and false")
         if not isinstance(self.name, str) or not self.name:
@@ -309,6 +315,8 @@ _POLICY_BOUNDS = {
     "prompt_window": Bounds(0, 120, whole=True, optional=True),
     "token_budget": Bounds(50, 10_000_000, whole=True, optional=True),
     "transcript_messages": Bounds(0, 10_000, whole=True),
+    "coalesce": Bounds(0, 60),
+    "coalesce_max": Bounds(0, 300),
 }
 
 DEFAULT_POLICY = Policy()

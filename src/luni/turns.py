@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import secrets
 from typing import Any
 
 import msgspec
@@ -13,26 +13,43 @@ from luni.clock import Clock
 from luni.context import Context
 from luni.errors import Fenced, Indeterminate, InvalidInput, LuniError, Superseded, Unavailable
 from luni.events import DamageFound, Hook, emit
+from luni.flows import replies
 from luni.flows import turns as turn_flows
-from luni.models import Message, SessionUpdate, ToolCall, ToolResult, TurnState
+from luni.models import Message, TurnState
 from luni.scope import Scope
 
-__all__ = ["TurnBase"]
+__all__ = ["Asked", "TurnBase"]
 
 RENEWALS_A_LEASE = 3
+NONCE_BYTES = 16
+TICKET_MS = 2000
+"""A turn that waits for its conversation keeps its place for so long without asking again: a dead worker's is free then."""
+FIRST_POLL, LAST_POLL = 0.02, 0.2
+
+
+class Asked(msgspec.Struct):
+    """What a turn was asked for. Times are seconds."""
+
+    message: Message | None
+    timestamp: float | None = None
+    coalesce: float | None = None
+    wait: float = 0.0
 
 
 class TurnBase:
     """What the synchronous and the asynchronous turn share."""
 
-    def __init__(self, scope: Scope, clock: Clock, hook: Hook | None, message: Message | None, timestamp: float | None) -> None:
+    def __init__(self, scope: Scope, clock: Clock, hook: Hook | None, asked: Asked) -> None:
         self._scope, self._clock, self._hook = scope, clock, hook
-        self._message, self._timestamp = message, timestamp
+        self._asked = asked
         self._opened: ops.Opened | None = None
+        self._gathering: ops.Opened | None = None
+        self._begun_at: float | None = None
+        self._ticket, self._poll = "", FIRST_POLL
         self._view: ops.View | None = None
         self._context: Context | None = None
         self._owner = ""
-        self._opening: tuple[str, int] | None = None
+        self._opening: tuple[str, int, str] | None = None
         self._cut = self._attempt = 0
         self._deadline = self._renew_at = 0.0
         self._done = self._lost = False
@@ -69,7 +86,7 @@ class TurnBase:
     def context(self) -> Context:
         """What the model may see: summary, focus, and the window with the messages being answered last."""
         if self._context is None:
-            self._context = views.context_of(self._scope, self._current_view)
+            self._context = views.context_of(self._scope, self._current_view, cut=self._cut if self.should_reply else None)
             if self._context.damaged:
                 emit(self._hook, DamageFound(self._scope.address, self._context.damaged))
         return self._context
@@ -110,30 +127,89 @@ class TurnBase:
         """Whether the lease was lost: a reply would be refused. Ask before spending money on a model."""
         return self.should_reply and (self._lost or self._clock.monotonic() >= self._deadline)
 
+    def _detach(self) -> str:
+        handle = self.handle
+        if handle is None:
+            raise Fenced("the turn is not open (any more): there is nothing to hand over")
+        self._done = True
+        return handle
+
     # What the two clients do with it.
 
     def _open_flow(self) -> flows.Flow:
+        """Do one step; return how many seconds to sleep before the next one, ``None`` when the turn is opened."""
         if self._opened is not None:
-            return self
+            return None
+        if self._gathering is not None:
+            return (yield from self._gather(self._gathering))
         sent_at = self._clock.monotonic()
-        self._opening = self._opening or self._scope.next_id()
-        self._owner = "{}.{}".format(*self._opening)
+        self._begun_at = sent_at if self._begun_at is None else self._begun_at
+        self._opening = self._opening or (*self._scope.next_id(), secrets.token_urlsafe(NONCE_BYTES))
+        writer, seq, nonce = self._opening
         try:
-            opened = yield from turn_flows.open_turn(self._scope, self._opening, self._prepare(self._owner))
+            opened = yield from turn_flows.open_turn(
+                self._scope, self._opening, self._prepare(f"{writer}.{seq}"), **self._queueing(f"{writer}.{seq}", sent_at)
+            )
         except (Superseded, Unavailable):
             self._opening = None  # overtaken, or nothing was done: the next call asks anew
             raise
-        self._opened, self._cut, self._attempt = opened, opened.cut, opened.attempt
+        if opened.state == "queued":
+            self._opening = None
+            return self._next_poll(sent_at)
+        self._owner = f"{writer}.{seq}.{nonce}"
         self._held_from(sent_at)
-        return self
+        if opened.gather_ms:
+            self._gathering = opened
+            return opened.gather_ms / 1000
+        self._begin(opened)
+        return None
+
+    def _queueing(self, owner: str, sent_at: float) -> dict[str, Any]:
+        """The operation's own words for gathering a burst and for waiting one's turn."""
+        quiet_ms, burst_ms = self._scope.burst_ms(self._asked.coalesce)
+        fields: dict[str, Any] = {"quiet_ms": quiet_ms, "burst_ms": burst_ms} if quiet_ms else {}
+        if self._asked.wait:
+            self._ticket = self._ticket or owner
+            over = sent_at >= (self._begun_at or 0.0) + self._asked.wait
+            fields |= {"ticket": self._ticket, "ticket_ms": 0 if over else TICKET_MS}
+        return fields
+
+    def _next_poll(self, sent_at: float) -> float:
+        self._poll = min(self._poll * 1.5, LAST_POLL)
+        return max(0.001, min(self._poll, (self._begun_at or 0.0) + self._asked.wait - sent_at))
+
+    def _gather(self, first: ops.Opened) -> flows.Flow:
+        sent_at = self._clock.monotonic()
+        quiet_ms, burst_ms = self._scope.burst_ms(self._asked.coalesce)
+        found: ops.Gathered = yield from flows.attempt(
+            self._scope,
+            ops.Gather(
+                address=self._scope.address, owner_id=self._owner, token=first.token, lease_ms=self._scope.lease_ms,
+                quiet_ms=quiet_ms, burst_ms=burst_ms,
+            ),
+        )  # fmt: skip
+        if found.state == "gather":
+            return found.gather_ms / 1000
+        self._gathering = None
+        if found.state == "lost":  # paused, answered by a person, or overtaken: opening again tells
+            self._opening = None
+            return 0.0
+        self._held_from(sent_at)
+        self._begin(
+            msgspec.structs.replace(first, now_ms=found.now_ms, cut=found.cut, attempt=found.attempt, view=found.view)
+        )  # fmt: skip
+        return None
+
+    def _begin(self, opened: ops.Opened) -> None:
+        self._opened, self._cut, self._attempt = opened, opened.cut, opened.attempt
 
     def _prepare(self, owner: str) -> ops.Draft | None:
-        if self._message is None:
+        message = self._asked.message
+        if message is None:
             return None
-        message = self._message
         if not message.id:
-            message = msgspec.structs.replace(message, id=f"{owner}.0")
-        return drafts.draft_of(self._scope, message, remember=True, timestamp=self._timestamp)[1]
+            message = self._asked.message = msgspec.structs.replace(message, id=f"{owner}.0")
+        return drafts.draft_of(self._scope, message, remember=True, timestamp=self._asked.timestamp)[1]
 
     def _held_from(self, sent_at: float) -> None:
         """The lease is counted from before it was asked for, so it never seems longer than it is."""
@@ -156,50 +232,55 @@ class TurnBase:
             self._renew_at = self._clock.monotonic() + self._scope.lease_ms / 10_000
 
     def _release(self) -> ops.Release | None:
-        """Return what closes a turn that is open and unanswered."""
-        if self._opened is None or not self.should_reply:
+        """Return what closes a turn that is open and unanswered, or still gathers."""
+        held = self._gathering or (self._opened if self._opened and self.should_reply else None)
+        if held is None:
             return None
-        self._done = True
-        return ops.Release(address=self._scope.address, owner_id=self._owner, token=self._found.token)
+        self._done, self._gathering = True, None
+        return ops.Release(address=self._scope.address, owner_id=self._owner, token=held.token)
 
-    def _reply_flow(
-        self,
-        texts: Sequence[str],
-        steps: Sequence[ToolCall | ToolResult],
-        update: SessionUpdate | None,
-        tags: Iterable[str],
-    ) -> flows.Flow:
-        if not texts and not steps:
-            raise InvalidInput("a reply needs a text or a step; skip() settles without an answer")
-        if not all(isinstance(text, str) and text for text in texts):
-            raise InvalidInput("a reply's texts must be str and not empty")
-        return self._settle_flow("a", tuple(texts), drafts.several(steps, "steps"), update, drafts.several(tags, "tags"))
+    @property
+    def handle(self) -> str | None:
+        """What `Session.reply` needs to reply to this turn from another process; ``None`` unless a reply is due.
+
+        Opaque, and safe to hand to a client: it opens nothing but this very turn, as long as its lease lasts.
+        """
+        return replies.handle_of(self._held_now()) if self.should_reply else None
+
+    def _held_now(self) -> replies.Held:
+        found = self._found
+        return replies.Held(replies.HANDLE_FORM, found.session_id, self._owner, found.token, self._cut)
+
+    def _reply_flow(self, texts: Any, steps: Any, update: Any, tags: Any) -> flows.Flow:
+        return self._settle_flow(replies.checked(texts, steps, update, tags))
 
     def _skip_flow(self, reason: str) -> flows.Flow:
         wire.valid_text(reason, "reason", max_bytes=drafts.MAX_NAME_BYTES)
-        return self._settle_flow("s", (), (), None, ())
+        return self._settle_flow(replies.Answer("s"))
 
-    def _settle_flow(self, outcome: Any, texts: Any, steps: Any, update: SessionUpdate | None, tags: Any) -> flows.Flow:
+    def _settle_flow(self, answer: replies.Answer) -> flows.Flow:
         view = self._current_view
         if not self.should_reply or view is None:
             raise Fenced("the turn is not open (any more); nothing was stored")
         if self.lost:
             raise Fenced("the turn's lease was lost; nothing was stored")
-        arguments = (outcome, texts, steps, update, tags)
-        repeated = self._unsure is not None and self._unsure[0] == arguments
+        repeated = self._unsure is not None and self._unsure[0] == answer
         if self._unsure is None or not repeated:
-            self._unsure = (arguments, *self._reply_operation(view, *arguments))
+            made = replies.reply_operation(
+                self._scope, self._held_now(), self._scope.next_id(), view, self._found.now_ms, answer
+            )  # fmt: skip
+            self._unsure = (answer, *made)
         _, operation, messages = self._unsure
         sent_at = self._clock.monotonic()
         try:
-            result: ops.Replied = yield from turn_flows.reply(self._scope, operation, view, update)
+            result: ops.Replied = yield from turn_flows.reply(self._scope, operation, view, answer.update)
         except (Unavailable, Indeterminate):
             raise  # the same call again sends the same operation
         except Superseded:
             self._unsure = None  # a repetition, overtaken, that was never stored: it is sent under a new id
             if not repeated:
                 raise
-            return (yield from self._settle_flow(outcome, texts, steps, update, tags))
+            return (yield from self._settle_flow(answer))
         except LuniError:
             self._unsure = None
             raise
@@ -217,26 +298,3 @@ class TurnBase:
         self._view, self._context = result.view, None
         self._cut, self._attempt = result.cut, result.attempt
         self._held_from(sent_at)
-
-    def _reply_operation(
-        self, view: ops.View, outcome: Any, texts: Any, steps: Any, update: SessionUpdate | None, tags: Any
-    ) -> tuple[ops.Reply, list[Message]]:
-        scope = self._scope
-        if update is not None:
-            drafts.checked_update(update, scope.settings)
-        writer, seq = scope.next_id()
-        answer = drafts.answer_of(scope, f"{writer}.{seq}", texts, steps, tags)
-        now_ms = max(self._found.now_ms, view.activity_ms)
-        metadata, context = turn_flows.patches(view, update, now_ms, max_bytes=scope.settings.max_json_bytes)
-        folding, folded_tokens = turn_flows.folding_of(scope, view, self._cut) or (None, 0)
-        added = sum(draft.tokens for _, draft in answer)
-        operation = ops.Reply(
-            address=scope.address, writer=writer, seq=seq, session_id=view.session_id, ttl_ms=scope.ttl_ms,
-            owner_id=self._owner, token=self._found.token, cut=self._cut, lease_ms=scope.lease_ms, outcome=outcome,
-            drafts=tuple(draft for _, draft in answer), metadata=metadata, context=context,
-            binding=bool(update and (update.metadata or update.variables)), focus=update.focus if update else None,
-            folding=folding, token_est=max(0, view.token_est + added - folded_tokens),
-            transcript=scope.policy.transcript_messages,
-            first_unsent=len(answer) - len(texts) + 1 if scope.policy.outbox and texts else 0,
-        )  # fmt: skip
-        return operation, [message for message, _ in answer]

@@ -61,11 +61,13 @@ def held(view: ops.View) -> tuple[list[Message], int]:
     return messages, len(texts) - len(messages)
 
 
-def context_of(scope: Scope, view: ops.View | None) -> Context:
-    """Return what a model may see of a session now."""
+def context_of(scope: Scope, view: ops.View | None, *, cut: int | None = None) -> Context:
+    """Return what a model may see of a session now; with a ``cut`` without what has arrived after it."""
     if view is None:
         return Context(summary="", focus="", messages=(), language=scope.policy.language)
     messages, damaged = held(view)
+    if cut is not None and cut < view.n:
+        messages = [message for message in messages if message.arrival <= cut]
     first = next((i for i, m in enumerate(messages) if m.role == "user" and m.arrival > view.settled), len(messages))
     return assemble(
         summary=view.summary,

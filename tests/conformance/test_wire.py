@@ -90,7 +90,7 @@ def test_the_lease_is_owner_and_token_with_an_expiry(server_store):
     with store.session(lease=5.0).turn("oi", message_id="1") as turn:
         assert store.raw.type(key) == b"string"
         owner, token = store.raw.get(key).decode().split("|")
-        assert re.fullmatch(r"[a-z2-7]{26}\.\d+", owner)
+        assert re.fullmatch(r"[a-z2-7]{26}\.\d+\.[A-Za-z0-9_-]{22}", owner)
         assert int(token) == turn.token
         assert 4000 < store.raw.pttl(key) <= 5000
         turn.reply("olá")

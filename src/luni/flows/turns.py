@@ -71,14 +71,14 @@ def receive(scope: Scope, message: Message, draft: ops.Draft) -> Flow:
     return Received("accepted", stored, done.session_id, done.created)
 
 
-def open_turn(scope: Scope, identity: tuple[str, int], draft: ops.Draft | None) -> Flow:
+def open_turn(scope: Scope, identity: tuple[str, int, str], draft: ops.Draft | None, **queueing: Any) -> Flow:
     """Accept a message, if there is one, and lease the conversation; return what was found."""
-    writer, seq = identity
+    writer, seq, nonce = identity
 
     def make(session_id: str, fresh: bool) -> ops.Operation:  # noqa: FBT001  as `meeting` calls it
         return ops.Open(
             address=scope.address, writer=writer, seq=seq, session_id=session_id, ttl_ms=scope.ttl_ms, draft=draft,
-            lease_ms=scope.lease_ms, fresh=fresh, transcript=scope.policy.transcript_messages,
+            lease_ms=scope.lease_ms, fresh=fresh, nonce=nonce, transcript=scope.policy.transcript_messages, **queueing,
         )  # fmt: skip
 
     return (yield from making_room(scope, make))

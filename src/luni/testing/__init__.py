@@ -14,6 +14,7 @@ with memory(clock=clock) as m:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from luni.async_client import AsyncMemory
@@ -32,12 +33,27 @@ class FakeClock:
 
     def __init__(self, now: float = BEGIN_MS / 1000) -> None:
         self._now_ms = round(now * 1000)
+        self._planned: list[tuple[int, Callable[[], Any]]] = []
 
     def advance(self, seconds: float) -> None:
-        """Let this many seconds pass, for leases, expiry and timestamps alike."""
+        """Let this many seconds pass, for leases, expiry and timestamps alike; what was planned for them happens."""
         if seconds < 0:
             raise ValueError("time does not go back")
-        self._now_ms += round(seconds * 1000)
+        end_ms = self._now_ms + round(seconds * 1000)
+        while self._planned and min(self._planned, key=_when)[0] <= end_ms:
+            plan = min(self._planned, key=_when)
+            self._planned.remove(plan)
+            self._now_ms = max(self._now_ms, plan[0])
+            plan[1]()
+        self._now_ms = max(self._now_ms, end_ms)
+
+    def after(self, seconds: float, action: Callable[[], Any]) -> None:
+        """Plan something for when so many seconds have passed: a message that comes while a turn gathers a burst."""
+        self._planned.append((self._now_ms + round(seconds * 1000), action))
+
+    def sleep(self, seconds: float) -> None:
+        """Nobody sleeps: the time has passed."""
+        self.advance(seconds)
 
     def time_ms(self) -> int:
         """Return milliseconds since the epoch."""
@@ -46,6 +62,10 @@ class FakeClock:
     def monotonic(self) -> float:
         """Return seconds that never go back."""
         return self._now_ms / 1000
+
+
+def _when(plan: tuple[int, Callable[[], Any]]) -> int:
+    return plan[0]
 
 
 def memory(*, clock: Clock | None = None, **options: Any) -> Memory:

@@ -48,6 +48,10 @@ def _accept(namespace: str, op: ops.Open | ops.Receive) -> Call:
     else:
         args += (draft.digest, draft.body, "" if draft.timestamp_ms is None else draft.timestamp_ms, draft.tokens)
     args += (op.transcript, op.address.tenant)
+    if isinstance(op, ops.Open):
+        args += (op.nonce, op.quiet_ms, op.burst_ms, op.ticket, op.ticket_ms)
+    else:
+        args += ("", 0, 0, "", 0)
     return Call(SCRIPTS["accept"], all_keys, args)
 
 
@@ -141,6 +145,11 @@ def _renew(namespace: str, op: ops.Renew) -> Call:
     return Call(SCRIPTS["renew"], own, [f"{op.owner_id}|{op.token}", op.lease_ms])
 
 
+def _gather(namespace: str, op: ops.Gather) -> Call:
+    own = keys.session_keys(namespace, op.address).own
+    return Call(SCRIPTS["gather"], own, [f"{op.owner_id}|{op.token}", op.lease_ms, op.quiet_ms, op.burst_ms])
+
+
 def _release(namespace: str, op: ops.Release) -> Call:
     own = keys.session_keys(namespace, op.address).own
     return Call(SCRIPTS["release"], own, [f"{op.owner_id}|{op.token}"])
@@ -218,7 +227,7 @@ def _opened(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Opened
     if state in {"full", "fold"}:
         return ops.Opened(state)
     _refuse_superseded(state)
-    _, now, session, token, cut, attempt, created, arrival, clock, stamp, answer, fields, window, waiting = reply
+    _, now, session, token, cut, attempt, created, arrival, clock, stamp, answer, fields, window, waiting, left = reply
     return ops.Opened(
         state,
         int(now),
@@ -232,7 +241,18 @@ def _opened(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Opened
         int(stamp),
         answer.decode(),
         _view(fields, window, waiting),
+        int(left),
     )
+
+
+def _gathered(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Gathered:
+    state = reply[0].decode()
+    if state == "gather":
+        return ops.Gathered("gather", gather_ms=int(reply[1]))
+    if state == "lost":
+        return ops.Gathered("lost")
+    _, now, cut, attempt, fields, window, waiting = reply
+    return ops.Gathered("open", int(now), int(cut), int(attempt), _view(fields, window, waiting))
 
 
 def _replied(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Replied | ops.Changed:
@@ -331,6 +351,7 @@ _ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
     ops.MarkSent: _mark_sent,
     ops.Load: _load,
     ops.End: _end,
+    ops.Gather: _gather,
     ops.Renew: _renew,
     ops.Release: _release,
     ops.Read: _read,
@@ -352,6 +373,7 @@ _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     ops.MarkSent: _done,
     ops.Load: _loaded,
     ops.End: _done,
+    ops.Gather: _gathered,
     ops.Renew: _flag,
     ops.Release: _flag,
     ops.Read: _snapshot,

@@ -22,6 +22,7 @@ _SESSION_SCRIPTS = (
     "end",
     "renew",
     "release",
+    "gather",
 )
 _BARE_SCRIPTS = ("locate", "sessions", "inspect", "tenants", "pending", "examine", "claim")
 

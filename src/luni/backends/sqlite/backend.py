@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from luni import operations as ops
-from luni.backends.sqlite import sessions, sweeps, turns
+from luni.backends.sqlite import bursts, sessions, sweeps, turns
 from luni.backends.sqlite.connection import Connections, translated
 from luni.backends.sqlite.rows import Tables
 from luni.clock import Clock
@@ -100,6 +100,7 @@ _HANDLERS: dict[type[ops.Operation], tuple[bool, Callable[..., Any]]] = {
     ops.Receive: (True, turns.accept),
     ops.Open: (True, turns.accept),
     ops.Reply: (True, turns.reply),
+    ops.Gather: (True, bursts.gather),
     ops.Renew: (True, turns.renew),
     ops.Release: (True, turns.release),
     ops.Append: (True, sessions.append),

@@ -45,6 +45,7 @@ class Conversation(msgspec.Struct):
     loaded: str = ""
     lease: str = ""
     lease_end_ms: int = 0
+    queue: str = ""
     expire_ms: int = 0
     seen_end_ms: int = 0
     waiting_ms: int = 0
@@ -81,6 +82,15 @@ class Conversation(msgspec.Struct):
     def leased(self, now_ms: int) -> bool:
         """Whether a turn of it is open."""
         return self.lease_end_ms > now_ms
+
+    def waiters(self, now_ms: int) -> dict[str, int]:
+        """Return the tickets of the turns that wait for the conversation and whose worker is alive, the first come first."""
+        pairs = [pair.split(",") for pair in self.queue.split(";") if pair]
+        return {ticket: int(until) for ticket, until in pairs if int(until) > now_ms}
+
+    def wait_in(self, waiters: dict[str, int]) -> None:
+        """Let these wait for the conversation."""
+        self.queue = ";".join(f"{ticket},{until}" for ticket, until in waiters.items())
 
     def view(self, window: tuple[bytes, ...] = (), waiting: tuple[bytes, ...] = ()) -> ops.View | None:
         """Return what is stored, ``None`` between sessions."""
@@ -272,10 +282,11 @@ class Tables:
     def attempt(self, row: Conversation, records: list[Accepted], token: int) -> int:
         """Give waiting records to the turn with this token; return which attempt it is for the oldest."""
         self.execute(
-            "UPDATE accepted SET token = ?, attempt = attempt + 1 WHERE conversation = ? AND n BETWEEN ? AND ? AND state = 'w'",
+            "UPDATE accepted SET token = ?1, attempt = attempt + 1 "
+            "WHERE conversation = ?2 AND n BETWEEN ?3 AND ?4 AND state = 'w' AND token <> ?1",
             (token, row.id, records[0].n, records[-1].n),
         )
-        return records[0].attempt + 1
+        return records[0].attempt + (records[0].token != token)
 
     # messages
 

@@ -25,6 +25,7 @@ CREATE TABLE conversation (
   loaded       TEXT NOT NULL DEFAULT '',     -- digest of the last import
   lease        TEXT NOT NULL DEFAULT '',     -- owner|token
   lease_end_ms INTEGER NOT NULL DEFAULT 0,
+  queue        TEXT NOT NULL DEFAULT '',     -- ticket,until;… of the turns that wait for the conversation
   expire_ms    INTEGER NOT NULL DEFAULT 0,   -- when the session expires
   seen_end_ms  INTEGER NOT NULL DEFAULT 0,   -- when the accepted ids are forgotten
   waiting_ms   INTEGER NOT NULL DEFAULT 0,   -- when the oldest message that waits for an answer arrived; 0: none waits

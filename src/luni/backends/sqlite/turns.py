@@ -6,6 +6,7 @@ from typing import Any
 
 from luni import operations as ops
 from luni import wire
+from luni.backends.sqlite import bursts
 from luni.backends.sqlite.rows import Accepted, Conversation, Tables
 from luni.errors import Superseded
 
@@ -20,6 +21,8 @@ def accept(tables: Tables, op: ops.Open | ops.Receive) -> ops.Opened | ops.Met:
         return _rebuilt(tables, row, op, before)
     record = tables.accepted(row, op.draft.digest) if op.draft else None
     if record and record.state != "w":
+        if bursts.queue(tables, row, op, waits=False):
+            tables.save(row)
         return _seen(tables, row, op, "duplicate", record)
     # an unsettled record whose text is gone (the session expired meanwhile) is stored anew
     if record and (row.session_id is None or record.n <= row.settled):
@@ -46,6 +49,8 @@ def _decided(tables: Tables, row: Conversation, op: ops.Open | ops.Receive, reco
     state = _state(tables, row, op, record)
     new = op.draft is not None and record is None
     if not new and state != "open":
+        if bursts.queue(tables, row, op, waits=state == "queued"):
+            tables.save(row)
         return _seen(tables, row, op, state, record)
     if new and live:
         if tables.ring_is_full(row):
@@ -60,9 +65,9 @@ def _state(tables: Tables, row: Conversation, op: ops.Open | ops.Receive, record
         return "accepted"
     if row.paused:
         return "paused"
-    if row.leased(tables.now_ms):
-        return "in_progress" if record and record.token and row.lease.endswith(f"|{record.token}") else "joined"
-    return "open"
+    if row.leased(tables.now_ms) and record and record.token and row.lease.endswith(f"|{record.token}"):
+        return "in_progress"
+    return bursts.contended(tables, row, op) or "open"
 
 
 def _accepted(
@@ -82,30 +87,38 @@ def _accepted(
         row.token_est += draft.tokens
         text = wire.item(wire.sort_key(row.clock_ms, op.writer, op.seq, 0), row.n, stamp, draft.body)
         tables.push(row, row.n, text, op.transcript)
-    token, attempt = 0, 0
+    arrived, token, cut = record, 0, row.n
     if isinstance(op, ops.Open) and state == "open":
         row.fence = token = max(row.fence + 1, now * 1000)
-        row.lease, row.lease_end_ms = f"{op.owner}|{token}", now + op.lease_ms
-        attempt = tables.attempt(row, waiting, token) if waiting else 1
+        if record and len(row.waiters(now)) > 1:
+            cut = record.n  # what came later is for those who wait
     if draft is not None and record is None:
-        record = tables.remember(row, draft.digest, "w", token)
+        arrived = tables.remember(row, draft.digest, "w", token)
         row.waiting_ms = row.waiting_ms if waiting else now
-    arrival = record.n if record else 0
+    attempt, left = 0, 0
+    if isinstance(op, ops.Open) and state == "open":
+        mine = [one for one in waiting if one.n <= cut]
+        attempt = tables.attempt(row, mine, token) if mine else 1
+        left = bursts.burst_left(tables, waiting + ([arrived] if arrived and not record else []), op.quiet_ms, op.burst_ms)
+        row.lease, row.lease_end_ms = f"{op.lease_owner}|{token}", now + op.lease_ms + left
+    bursts.queue(tables, row, op, waits=state == "queued")
+    arrival = arrived.n if arrived else 0
     tables.save(row)
     tables.purge(row)
-    tables.mark(row, op, f"{state},{token},{row.n},{attempt},{int(created)},{arrival},{row.clock_ms},{stamp}")
+    tables.mark(row, op, f"{state},{token},{cut},{attempt},{int(created)},{arrival},{row.clock_ms},{stamp},{left}")
     view = row.view(*tables.lists(row)) if isinstance(op, ops.Open) else row.view()
     return ops.Opened(
-        state, now, row.session_id or "", token, row.n, attempt, created, arrival, row.clock_ms, stamp, view=view
+        state, now, row.session_id or "", token, cut, attempt, created, arrival, row.clock_ms, stamp, view=view, gather_ms=left
     )  # fmt: skip
 
 
 def _rebuilt(tables: Tables, row: Conversation, op: ops.Open | ops.Receive, before: str) -> ops.Opened:
     found: tuple[Any, ...] = tuple(before.split(","))
-    state, (token, cut, attempt, created, arrival, clock, stamp) = found[0], map(int, found[1:])
+    state, (token, cut, attempt, created, arrival, clock, stamp, left) = found[0], map(int, found[1:])
     view = row.view(*tables.lists(row)) if isinstance(op, ops.Open) else row.view()
     return ops.Opened(
-        state, tables.now_ms, row.session_id or "", token, cut, attempt, created == 1, arrival, clock, stamp, view=view
+        state, tables.now_ms, row.session_id or "", token, cut, attempt, created == 1, arrival, clock, stamp, view=view,
+        gather_ms=left,
     )  # fmt: skip
 
 
@@ -148,7 +161,7 @@ def reply(tables: Tables, op: ops.Reply) -> ops.Replied | ops.Changed:
     row.settled = max(row.settled, op.cut)
     state, cut, attempt = "released", op.cut, 0
     row.waiting_ms = newer[0].arrived_ms if newer else 0
-    if newer:
+    if newer and not row.waiters(now):
         state, cut = "kept", newer[-1].n
         attempt = tables.attempt(row, newer, op.token)
         row.lease_end_ms = now + op.lease_ms
@@ -164,7 +177,10 @@ def _fenced(tables: Tables, row: Conversation, op: ops.Reply) -> str:
         return "ended"
     if row.paused:
         return "paused"
-    return "" if _owned(tables, row, op) else "lease"
+    if not _owned(tables, row, op) or op.cut > row.n:
+        return "lease"
+    answered = tables.waiting(row, row.settled + 1, op.cut)
+    return "" if all(one.token == op.token for one in answered) else "lease"  # else a cut that this turn was not given
 
 
 def _owned(tables: Tables, row: Conversation, op: ops.Reply | ops.Renew | ops.Release) -> bool:
@@ -178,6 +194,7 @@ def _reply_before(tables: Tables, row: Conversation, op: ops.Reply) -> ops.Repli
         if not tables.answered_by(row, op.owner):
             raise
         newer = tables.waiting(row, op.cut + 1, row.n) if _owned(tables, row, op) else []
+        newer = [one for one in newer if one.token == op.token]  # what it was given then; the rest comes with its next reply
         if not newer:
             return _replied(tables, row, "released", tables.now_ms, row.clock_ms, op.cut, 0)
         return _replied(tables, row, "kept", tables.now_ms, row.clock_ms, newer[-1].n, newer[0].attempt)

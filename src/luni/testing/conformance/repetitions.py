@@ -59,9 +59,13 @@ def test_a_lost_reply_that_kept_the_lease_goes_on_with_what_came_in(store: Store
     session.receive("and another", message_id="3")
     turn.reply("answer")
     assert turn.should_reply
-    assert [message.text for message in turn.messages] == ["came in meanwhile", "and another"]
-    turn.reply("answer to both")
-    assert [m.text for m in session.messages()] == ["q", "answer", "came in meanwhile", "and another", "answer to both"]
+    assert [message.text for message in turn.messages] == ["came in meanwhile"]
+    assert [message.text for message in turn.context.messages] == ["q", "answer", "came in meanwhile"]
+    turn.reply("re: came in")
+    assert [message.text for message in turn.messages] == ["and another"]
+    turn.reply("re: another")
+    expected = ["q", "answer", "came in meanwhile", "re: came in", "and another", "re: another"]
+    assert [m.text for m in session.messages()] == expected
     assert session.info().unanswered == 0
 
 

@@ -1,6 +1,6 @@
 -- Shared by every script of a session; the client puts it in front of each.
 --
--- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev pause fence writers loaded indexed
+-- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev pause fence writers loaded indexed queue
 --                    unsent o:{message id} (a reply that waits to be marked as sent) w:{writer}
 --        2 …:msgs   LIST    the newest 20 messages, newest first
 --        3 …:locks  STRING  the lease, owner|token; any other form is somebody's and is left alone
@@ -13,6 +13,7 @@
 --        (7 to 13 live in other slots of a Cluster and are absent there)
 --
 -- pause = until|at|by whom and why: ms, 0 for no end; empty where another program wrote `paused`.
+-- queue = ticket,until;… of the turns that wait for the conversation, the first come first
 -- A record's state: w waits for an answer · a answered · s settled without one.
 -- ARGV   1 writer · 2 seq of every script that leaves a mark; the rest is in each script's header
 --
@@ -21,7 +22,7 @@
 
 local CTX, MSGS, LOCK, SEEN, FOLD, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local ID, CLIENT, SESSIONS, WAITING, CHANNELS, TENANTS, UNSENT = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
-local WINDOW, FOLD_MAX, RING, WRITERS, UNSENT_MAX = 20, 100, 128, 64, 100
+local WINDOW, FOLD_MAX, RING, WRITERS, UNSENT_MAX, QUEUE_MAX = 20, 100, 128, 64, 100, 64
 local HOUR_MS, MINUTE_MS, LIST_MS = 3600000, 60000, 31 * 86400000 -- no session lives longer than 30 days without activity
 
 local TIME = redis.call('TIME')
@@ -34,14 +35,14 @@ local function num(text) return tonumber(text) or 0 end
 
 local SESSION, CREATED, ACTIVITY, METADATA, CONTEXT, SUMMARY, FOCUS, PAUSED = 1, 2, 3, 4, 5, 6, 7, 8
 local TOKEN_EST, N, SETTLED, COUNT, TOKENS, FOLDED, REV, PAUSE = 9, 10, 11, 12, 13, 14, 15, 16
-local FENCE, CLOCK, WRITER_COUNT, INDEXED, MARK = 17, 18, 19, 20, 21
+local FENCE, CLOCK, WRITER_COUNT, INDEXED, QUEUE, MARK = 17, 18, 19, 20, 21, 22
 
 local resumes = false -- a pause is over, and the next HSET says so
 
 local function read_fields(writer)
   local c = redis.call('HMGET', CTX, 'sessionId', 'createdAt', 'lastActivity', 'metadata', 'context', 'summary', 'focus',
     'paused', 'token_est', 'n', 'settled', 'count', 'tokens', 'folded', 'rev', 'pause', 'fence', 'updated_at', 'writers', 'indexed',
-    'w:' .. writer)
+    'queue', 'w:' .. writer)
   if c[PAUSE] and c[PAUSE] ~= '' then
     local ends = num(string.match(c[PAUSE], '^(%d+)|'))
     if c[PAUSED] ~= '1' or (ends > 0 and ends <= MS) then c[PAUSED], c[PAUSE], resumes = '0', '', true end
@@ -250,6 +251,24 @@ local function index(known, session, ttl, channel, tenant)
   redis.call('PEXPIRE', WAITING, life)
   redis.call('PEXPIRE', TENANTS, math.max(life, known.tenants_ttl))
   redis.call('HSET', CTX, 'indexed', NOW)
+end
+
+-- The turns that wait for the conversation, those whose worker is alive, and which of them is `ticket`.
+local function read_queue(c, ticket)
+  local queue, mine = {}, nil
+  for id, ends in string.gmatch(c[QUEUE] or '', '([^,;]+),(%d+)') do
+    if tonumber(ends) > MS then
+      queue[#queue + 1] = id .. ',' .. ends
+      if id == ticket then mine = #queue end
+    end
+  end
+  return queue, mine
+end
+
+-- How many ms are left until a burst of messages counts as over: nobody has said anything for `quiet`, or `most` have passed.
+local function burst_left(waiting, quiet, most)
+  if quiet == 0 or #waiting == 0 then return 0 end
+  return math.max(0, math.min(waiting[#waiting].ms + quiet, waiting[1].ms + most) - MS)
 end
 
 -- The oldest arrival that waits decides the session's place in the tenant's waiting list.

@@ -28,7 +28,10 @@ local function told_by_records()
   local stored = false
   for _, r in ipairs(records_of(1, cut)) do stored = stored or r.answer == ARGV[12] end
   if not stored then return { 'superseded' } end
-  local newer = owned and waiting_records(cut + 1, num(c[N])) or {}
+  local newer = {}
+  for _, r in ipairs(owned and waiting_records(cut + 1, num(c[N])) or {}) do
+    if r.token == token then newer[#newer + 1] = r end -- what it was given then; what came later comes with its next reply
+  end
   if #newer == 0 then return answer('released', clock(c), ARGV[9], '0', NOW) end
   return answer('kept', clock(c), digits(newer[#newer].n), digits(newer[1].attempt), NOW)
 end
@@ -48,7 +51,12 @@ if ARGV[17] == '1' and (changed_metadata or changed_context) then
   return { 'changed', c[METADATA] or '', c[CONTEXT] or '' }
 end
 local n, settled = num(c[N]), num(c[SETTLED])
+if cut > n then return { 'fenced', 'lease' } end
 local answered, newer = waiting_records(settled + 1, cut), waiting_records(math.max(cut, settled) + 1, n)
+for i = 1, #answered do
+  if answered[i].token ~= token then return { 'fenced', 'lease' } end -- a cut that this turn was not given
+end
+local hands_over = #read_queue(c) > 0
 local waits, head = redis.call('LLEN', FOLD), redis.call('LINDEX', MSGS, 0)
 read_index(c, member)
 local most = tonumber(ARGV[26])
@@ -103,7 +111,7 @@ for i = 1, #answered do
 end
 write_records(answered)
 local state, new_cut, attempt = 'released', digits(cut), '0'
-if #newer > 0 then
+if #newer > 0 and not hands_over then
   state, new_cut = 'kept', digits(newer[#newer].n)
   for i = 1, #newer do newer[i].token, newer[i].attempt = token, newer[i].attempt + 1 end
   attempt = digits(newer[1].attempt)
