@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from luni import operations as ops
 from luni.clock import Clock
-from luni.errors import LuniError
+from luni.errors import BackendError, LuniError
 from luni.events import Hook
-from luni.operations import Operation
 from luni.renewals import OpenTurns
 from luni.turns import TurnBase
 
@@ -19,7 +19,7 @@ __all__ = ["AsyncRenewals"]
 class AsyncRenewals(OpenTurns):
     """Renews from the event loop's timer."""
 
-    def __init__(self, execute: Callable[[Operation], asyncio.Future[Any]], clock: Clock, hook: Hook | None) -> None:
+    def __init__(self, execute: Callable[[ops.Operation], asyncio.Future[Any]], clock: Clock, hook: Hook | None) -> None:
         super().__init__(clock, hook)
         self._execute = execute
         self._timer: asyncio.TimerHandle | None = None
@@ -28,15 +28,13 @@ class AsyncRenewals(OpenTurns):
 
     def add(self, turn: TurnBase) -> None:
         """Renew a turn's lease until it is discarded."""
-        self._turns[turn] = None
-        loop = asyncio.get_running_loop()
-        if self._timer is None or self._loop is not loop or turn._renew_at < self._fires_at:  # noqa: SLF001  the turn is ours
-            self._arm(loop, turn._renew_at)  # noqa: SLF001  the same
+        if self._clock.automatic:
+            self._arm(asyncio.get_running_loop(), self._put(turn))
 
     def _arm(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
-        if not self._clock.automatic:
-            return
         if self._timer is not None and self._loop is loop:
+            if self._fires_at <= at:
+                return
             self._timer.cancel()
         self._loop, self._fires_at = loop, at
         self._timer = loop.call_later(max(0.0, at - self._clock.monotonic()), self._fire)
@@ -44,24 +42,25 @@ class AsyncRenewals(OpenTurns):
     def _fire(self) -> None:
         self._timer = None
         sent_at = self._clock.monotonic()
-        for turn in self._due(sent_at):
-            future = self._execute(turn._renewal())  # noqa: SLF001  the turn is ours
-            turn._renew_at = turn._deadline  # noqa: SLF001  until the answer is here
-            future.add_done_callback(lambda done, turn=turn: self._answered(turn, sent_at, done))  # type: ignore[misc]
+        for turns, operation in self._take_due(sent_at):
+            future = self._execute(operation)
+            future.add_done_callback(lambda done, turns=turns: self._answered(turns, sent_at, done))  # type: ignore[misc]
+        self._arm_for_next()
+
+    def _answered(self, turns: list[TurnBase], sent_at: float, done: asyncio.Future[Any]) -> None:
+        error = BackendError("cancelled") if done.cancelled() else done.exception()
+        self._note(turns, sent_at, error if isinstance(error, LuniError) else done.result())
+        self._arm_for_next()
+
+    def _arm_for_next(self) -> None:
         soonest = self._next()
         if soonest is not None:
             self._arm(asyncio.get_running_loop(), soonest)
 
-    def _answered(self, turn: TurnBase, sent_at: float, done: asyncio.Future[Any]) -> None:
-        if turn not in self._turns or done.cancelled():
-            return
-        error = done.exception()
-        self._note(turn, sent_at, error if isinstance(error, LuniError) else error is None and done.result())
-        if turn in self._turns and self._loop is not None and turn._renew_at < self._fires_at:  # noqa: SLF001  the turn is ours
-            self._arm(self._loop, turn._renew_at)  # noqa: SLF001  the same
-
     def close(self) -> None:
         """Stop renewing."""
-        self._turns.clear()
+        self._due_at.clear()
+        self._times.clear()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None

@@ -21,6 +21,7 @@ from luni.results import (
     Met,
     Opened,
     PendingListed,
+    Renewed,
     Replied,
     Result,
     SessionsListed,
@@ -49,6 +50,7 @@ __all__ = [
     "Gathered",
     "Inspect",
     "Inspected",
+    "Lease",
     "Load",
     "Loaded",
     "Locate",
@@ -66,6 +68,7 @@ __all__ = [
     "Receive",
     "Release",
     "Renew",
+    "Renewed",
     "Replied",
     "Reply",
     "Result",
@@ -290,12 +293,19 @@ class Gather(OnSession, frozen=True, kw_only=True):
     burst_ms: int
 
 
-class Renew(OnSession, frozen=True, kw_only=True):
-    """Renew a turn's lease if it is still held with this token."""
+class Lease(Discreet, frozen=True):
+    """A turn's lease, and for how long it is to be held from now on."""
 
+    address: Address
     owner_id: str
     token: int
     lease_ms: int
+
+
+class Renew(Operation, frozen=True, kw_only=True):
+    """Renew the leases of several turns, those that are still held with their tokens."""
+
+    leases: tuple[Lease, ...]
 
 
 class Release(OnSession, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ __all__ = [
     "Met",
     "Opened",
     "PendingListed",
+    "Renewed",
     "Replied",
     "Result",
     "SessionsListed",
@@ -172,6 +173,12 @@ class Updated(msgspec.Struct, frozen=True):
     conflict: bool = False
 
 
+class Renewed(msgspec.Struct, frozen=True):
+    """Whether each of the leases is still held."""
+
+    held: tuple[bool, ...]
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """What reading found; ``view`` is ``None`` where there is no session. ``transcript`` is newest first."""
 
@@ -196,6 +203,7 @@ class Inspected(msgspec.Struct, frozen=True):
 Result = (
     Opened
     | Gathered
+    | Renewed
     | Replied
     | Appended
     | Loaded

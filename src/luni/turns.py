@@ -134,6 +134,24 @@ class TurnBase:
         self._done = True
         return handle
 
+    # What renews its lease needs of it.
+
+    @property
+    def _lease_seconds(self) -> float:
+        return self._scope.lease_ms / 1000
+
+    def _lease(self) -> ops.Lease:
+        return ops.Lease(self._scope.address, self._owner, self._found.token, self._scope.lease_ms)
+
+    def _renewed(self, sent_at: float, *, held: bool | None) -> None:
+        """Take note of a renewal's outcome; what could not be told (``None``) is tried again until the deadline."""
+        if held:
+            self._held_from(sent_at)
+        elif held is None:
+            self._renew_at = self._clock.monotonic() + self._lease_seconds / 10
+        else:
+            self._lost = True
+
     # What the two clients do with it.
 
     def _open_flow(self) -> flows.Flow:
@@ -216,20 +234,6 @@ class TurnBase:
         lease = self._scope.lease_ms / 1000
         self._deadline = sent_at + lease
         self._renew_at = sent_at + lease / RENEWALS_A_LEASE
-
-    def _renewal(self) -> ops.Renew:
-        return ops.Renew(
-            address=self._scope.address, owner_id=self._owner, token=self._found.token, lease_ms=self._scope.lease_ms
-        )  # fmt: skip
-
-    def _renewed(self, sent_at: float, result: object) -> None:
-        """Take note of a renewal's outcome; what could not be told is tried again until the deadline."""
-        if result is True:
-            self._held_from(sent_at)
-        elif result is False:
-            self._lost = True
-        else:
-            self._renew_at = self._clock.monotonic() + self._scope.lease_ms / 10_000
 
     def _release(self) -> ops.Release | None:
         """Return what closes a turn that is open and unanswered, or still gathers."""

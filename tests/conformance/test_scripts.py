@@ -82,7 +82,7 @@ def test_scripts_say_in_their_header_what_they_are_given(script):
         assert "(operation" in header
     if "ARGV[" in code:
         assert "ARGV" in header
-        used = max(int(number) for number in re.findall(r"ARGV\[(\d+)", code))
+        used = max((int(number) for number in re.findall(r"ARGV\[(\d+)", code)), default=1)
         assert re.search(rf"(?:^|\s){used}(?:…)? ", header.split("ARGV", 1)[1]), f"ARGV {used} is not described"
 
 

@@ -141,8 +141,13 @@ def _end(namespace: str, op: ops.End) -> Call:
 
 
 def _renew(namespace: str, op: ops.Renew) -> Call:
-    own = keys.session_keys(namespace, op.address).own
-    return Call(SCRIPTS["renew"], own, [f"{op.owner_id}|{op.token}", op.lease_ms])
+    found: list[str] = []
+    args: list[Arg] = []
+    for lease in op.leases:
+        ctx, _, lock, *_ = keys.session_keys(namespace, lease.address).own
+        found += (lock, ctx)
+        args += (f"{lease.owner_id}|{lease.token}", lease.lease_ms)
+    return Call(SCRIPTS["renew"], tuple(found), args)
 
 
 def _gather(namespace: str, op: ops.Gather) -> Call:
@@ -312,6 +317,10 @@ def _loaded(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Loaded
     return ops.Loaded(int(reply[1])) if state == "loaded" else None
 
 
+def _renewed(_namespace: str, _op: ops.Operation, reply: list[int]) -> ops.Renewed:
+    return ops.Renewed(tuple(one == 1 for one in reply))
+
+
 def _flag(_namespace: str, _op: ops.Operation, reply: int) -> bool:
     return reply == 1
 
@@ -374,7 +383,7 @@ _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     ops.Load: _loaded,
     ops.End: _done,
     ops.Gather: _gathered,
-    ops.Renew: _flag,
+    ops.Renew: _renewed,
     ops.Release: _flag,
     ops.Read: _snapshot,
     ops.Locate: _located,

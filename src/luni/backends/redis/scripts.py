@@ -20,11 +20,10 @@ _SESSION_SCRIPTS = (
     "load",
     "read",
     "end",
-    "renew",
     "release",
     "gather",
 )
-_BARE_SCRIPTS = ("locate", "sessions", "inspect", "tenants", "pending", "examine", "claim")
+_BARE_SCRIPTS = ("locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew")
 
 
 class Script(NamedTuple):

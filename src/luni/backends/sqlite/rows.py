@@ -177,6 +177,10 @@ class Tables:
         self.saved = True
         self.execute(_UPDATE, (*msgspec.structs.astuple(row)[_FIXED:], row.id))
 
+    def changed(self) -> bool:
+        """Whether the last statement has changed a row."""
+        return bool(self.execute("SELECT changes()").fetchone()[0])
+
     def purge(self, row: Conversation) -> None:
         """Let two expired conversations go, not this one: what accepts a message calls it, so nothing grows unbounded."""
         due = self.execute(

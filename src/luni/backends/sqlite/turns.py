@@ -183,7 +183,7 @@ def _fenced(tables: Tables, row: Conversation, op: ops.Reply) -> str:
     return "" if all(one.token == op.token for one in answered) else "lease"  # else a cut that this turn was not given
 
 
-def _owned(tables: Tables, row: Conversation, op: ops.Reply | ops.Renew | ops.Release) -> bool:
+def _owned(tables: Tables, row: Conversation, op: ops.Reply | ops.Release) -> bool:
     return row.leased(tables.now_ms) and row.lease == f"{op.owner_id}|{op.token}"
 
 
@@ -240,14 +240,19 @@ def _store_answer(tables: Tables, row: Conversation, op: ops.Reply) -> None:
     row.token_est = op.token_est
 
 
-def renew(tables: Tables, op: ops.Renew) -> bool:
-    """Renew a turn's lease if it is still held with this token and nobody paused the session."""
-    row = tables.find(op.address)
-    if row is None or row.paused or not _owned(tables, row, op):
-        return False
-    row.lease_end_ms = tables.now_ms + op.lease_ms
-    tables.save(row)
-    return True
+def renew(tables: Tables, op: ops.Renew) -> ops.Renewed:
+    """Renew the leases of turns, those that are still held with their tokens and not paused."""
+    tables.saved = True
+    held = []
+    for lease in op.leases:
+        place, now = lease.address, tables.now_ms
+        tables.execute(
+            "UPDATE conversation SET lease_end_ms = ? WHERE (tenant, channel, user) = (?, ?, ?) "
+            "AND lease = ? AND lease_end_ms > ? AND paused = 0 AND session_id IS NOT NULL AND expire_ms > ?",
+            (now + lease.lease_ms, place.tenant, place.channel, place.user, f"{lease.owner_id}|{lease.token}", now, now),
+        )
+        held.append(tables.changed())
+    return ops.Renewed(tuple(held))
 
 
 def release(tables: Tables, op: ops.Release) -> bool:

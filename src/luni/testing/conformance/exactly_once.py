@@ -200,19 +200,19 @@ def test_an_opening_executed_again_after_the_reply_does_not_open_again(store: St
 def test_releasing_and_renewing_again_do_no_harm(store: Store) -> None:
     memory = store.open()
     turn = inner(memory.session(tenant="shop", channel="web", user="ana").turn("hi", message_id="1").open())
-    renewal = turn._renewal()
-    assert executed(memory, renewal) is True
-    assert executed(memory, renewal) is True
+    renewal = Renew(leases=(turn._lease(),))
+    assert executed(memory, renewal).held == (True,)
+    assert executed(memory, renewal).held == (True,)
     release = turn._release()
     assert executed(memory, release) is True
     before = store.dump()
     assert executed(memory, release) is False
-    assert executed(memory, renewal) is False
+    assert executed(memory, renewal).held == (False,)
     assert store.dump() == before
     with store.session().turn("hi", message_id="1") as successor:
         before = store.dump()
         assert executed(memory, release) is False
-        assert executed(memory, renewal) is False
+        assert executed(memory, renewal).held == (False,)
         assert store.dump() == before
         successor.reply("hello")
 
