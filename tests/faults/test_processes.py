@@ -15,7 +15,8 @@ import luni
 from luni import Memory
 
 WHO = {"tenant": "shop", "channel": "web"}
-LEASE = 0.6
+LEASE = 1.0
+AT_ONCE = 50
 
 
 @pytest.fixture
@@ -46,13 +47,12 @@ def worker():
 def test_a_worker_paused_past_its_lease_is_fenced(server, namespace, worker, tmp_path, many, kind, successor):
     url = server.url if kind == "server" else f"sqlite:///{tmp_path / 'm.db'}"
     space = namespace if kind == "server" else "luni"
-    count = many.of(20 if kind == "server" else 5)
-    users = [f"user{number}" for number in range(count)]
-    groups = [users[first : first + 5] for first in range(0, count, 5)]
+    users = [f"user{number}" for number in range(many.of(200))]
+    groups = [users[first : first + AT_ONCE] for first in range(0, len(users), AT_ONCE)]
     with Memory.open(url, namespace=space) as memory:
         workers = [worker("answer_late", url, space, ",".join(group), LEASE) for group in groups]
         for process in workers:
-            assert process.stdout.readline().split() == ["open"] * 5
+            assert process.stdout.readline().split() == ["open"] * AT_ONCE
             process.send_signal(signal.SIGSTOP)
         time.sleep(1.2 * LEASE)
         for user in users if successor else ():
@@ -61,7 +61,7 @@ def test_a_worker_paused_past_its_lease_is_fenced(server, namespace, worker, tmp
                 turn.reply("the successor's")
         for process in workers:
             process.send_signal(signal.SIGCONT)
-            assert process.communicate("go\n", timeout=20)[0].split() == ["fenced"] * 5
+            assert process.communicate("go\n", timeout=20)[0].split() == ["fenced"] * AT_ONCE
         for user in users:
             texts = [m.text for m in memory.session(**WHO, user=user).messages()]
             assert texts == [f"hello {user}", *(["the successor's"] if successor else [])]
