@@ -7,6 +7,7 @@ import pytest
 from conformance.foreign import base, ctx, foreign_message, foreign_session, msgs
 from luni import SessionUpdate
 from luni.errors import Damaged, Fenced
+from luni.operations import Renew
 from luni.testing.conformance.store import executed, inner, rounds, talk
 
 
@@ -159,7 +160,7 @@ def test_a_lease_is_not_renewed_through_a_pause(server_store):
     store = server_store
     turn = store.session().turn("oi", message_id="1").open()
     store.raw.hset(f"{base(store)}:ctx", "paused", "1")
-    assert executed(store.open(), inner(turn)._renewal()) is False
+    assert executed(store.open(), Renew(leases=(inner(turn)._lease(),))).held == (False,)
     turn.close()
 
 
