@@ -10,6 +10,12 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 SAYS = {
     "quickstart.py": "second delivery: duplicate, answered with 1 message",
+    "webhook_fastapi.py": "You said: Oi\naccepted\nduplicate\nto 5547999990000: You said: tem horário amanhã?\n",
+    "webhook_starlette.py": "200\n200\n200\nto 5547999990000: You asked: Oi / queria cortar o cabelo / amanhã às 15h\n",
+    "sweeper.py": "to rui: Sim, às 15h.\nto ana: You said: Oi\n0 unanswered, 0 unsent\n",
+    "takeover.py": "human: Aqui é a Carla. Devolvo hoje.\nuser: Obrigada! E tem horário amanhã?\nassistant: Bot: Obrigada!",
+    "voice_message.py": "assistant: I heard: Tem horário amanhã às três?",
+    "two_processes.py": "more to answer: False\nuser: Do you deliver?\nassistant: Yes! (1 message seen)\n",
     "webhook_later.py": "You asked: Oi / tem horário amanhã?",
     "tool_calls.py": '"tool_call_id": "call-1"',
     "test_your_bot.py": "both tests pass",
@@ -24,4 +30,5 @@ def test_every_example_is_known_here():
 def test_the_example_runs(name):
     run = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
     assert SAYS[name] in run.stdout

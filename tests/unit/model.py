@@ -163,6 +163,11 @@ class Conversation:
         self.lease = Lease(self.tokens, now + LEASE)
         return "open", self._take(self.unanswered), Held(self.tokens, self.n, self.session, now + LEASE)
 
+    def hold(self, turn: Held, now: float) -> None:
+        """The turn has gathered until now, and its lease counts from then."""
+        assert self.lease
+        turn.deadline = self.lease.end = now + LEASE
+
     def _take(self, records: list[Record]) -> int:
         for record in records:
             record.token, record.attempt = self.tokens, record.attempt + 1
@@ -183,7 +188,7 @@ class Conversation:
         self._touch(now)
         if newer:
             self._take(newer)
-            turn.cut, turn.deadline = newer[-1].n, now + LEASE
+            turn.cut, turn.deadline = self.n, now + LEASE
             self.lease = Lease(turn.token, now + LEASE)
         else:
             turn.open, self.lease = False, None

@@ -85,12 +85,20 @@ class Conversations(RuleBasedStateMachine):
         if expected == "duplicate":
             assert self.place.writes() == before, "a duplicate writes nothing"
 
-    @rule(target=turns, worker=workers, user=users, text=words | st.none(), message_id=st.sampled_from(INCOMING))
-    def open(self, worker, user, text, message_id):
+    @rule(
+        target=turns, worker=workers, user=users, text=words | st.none(), message_id=st.sampled_from(INCOMING),
+        coalesce=st.sampled_from([0, 0, 0.02]), wait=st.sampled_from([0, 0, 0.05]),
+    )  # fmt: skip
+    def open(self, worker, user, text, message_id, coalesce=0, wait=0):
         session, model = self.both(worker, user)
-        before, fresh = self.place.writes(), not model.session
-        turn = session.turn(text, message_id=None if text is None else message_id).open()
-        state, attempt, held = model.open(text, message_id, self.now)
+        before, fresh, now = self.place.writes(), not model.session, self.now
+        if model.lease and model.lease.end - now < 1:
+            wait = 0  # it would end meanwhile
+        name = None if text is None else message_id
+        turn = session.turn(text, message_id=name, coalesce=coalesce, wait=wait).open()
+        state, attempt, held = model.open(text, message_id, now)
+        if held:
+            model.hold(held, self.now)
         assert (turn.state, turn.attempt) == (state, attempt)
         assert turn.should_reply is (held is not None)
         if held:
@@ -121,6 +129,26 @@ class Conversations(RuleBasedStateMachine):
         assert [m.text for m in stored] == texts
         model.unsent += [(m.id, m.text) for m in stored]
         self.settled(turn, held, model)
+
+    @rule(turn=turns, worker=workers, text=words)
+    def reply_by_handle(self, turn, worker, text):
+        turn, held, user = turn
+        session, model = self.both(worker, user)
+        handle = held and held.open and turn.handle
+        if not handle:
+            return
+        if not model.settle(held, "a", [text], self.now):
+            with pytest.raises(Fenced):
+                session.reply(handle, text)
+            return
+        done = session.reply(handle, text)
+        model.unsent += [(m.id, m.text) for m in done.messages]
+        assert [m.text for m in done.messages] == [text]
+        assert done.should_reply is held.open
+        if held.open:
+            self.sees(done.context, model)
+            model.close(held)  # its handle is lost, its worker knows nothing of it
+            turn.close()
 
     @rule(turn=turns)
     def skip(self, turn):
@@ -363,7 +391,21 @@ def unanswered_in_a_former_session(machine: Any) -> None:
     machine.close(turn=machine.open(worker=1, user="ana", text="one", message_id="wamid.1"))
 
 
-FOUND = [repeated_import, hundreds_of_lines_without_a_reply, append_repeated_in_a_blank_session, unanswered_in_a_former_session]
+def appended_to_a_turn_that_goes_on(machine: Any) -> None:
+    turn = machine.open(worker=0, user="ana", text="one", message_id="wamid.0")
+    machine.receive(worker=0, user="ana", text="two", message_id="wamid.1")
+    machine.load(worker=0, user="ana", number=0)
+    machine.append_many(worker=0, user="ana", count=7, role="user")
+    machine.skip(turn=turn)
+
+
+FOUND = [
+    repeated_import,
+    hundreds_of_lines_without_a_reply,
+    append_repeated_in_a_blank_session,
+    unanswered_in_a_former_session,
+    appended_to_a_turn_that_goes_on,
+]
 
 
 def replay(place_of: Any, story: Any) -> None:

@@ -162,7 +162,7 @@ def reply(tables: Tables, op: ops.Reply) -> ops.Replied | ops.Changed:
     state, cut, attempt = "released", op.cut, 0
     row.waiting_ms = newer[0].arrived_ms if newer else 0
     if newer and not row.waiters(now):
-        state, cut = "kept", newer[-1].n
+        state, cut = "kept", row.n
         attempt = tables.attempt(row, newer, op.token)
         row.lease_end_ms = now + op.lease_ms
     else:

@@ -112,7 +112,7 @@ end
 write_records(answered)
 local state, new_cut, attempt = 'released', digits(cut), '0'
 if #newer > 0 and not hands_over then
-  state, new_cut = 'kept', digits(newer[#newer].n)
+  state, new_cut = 'kept', digits(n)
   for i = 1, #newer do newer[i].token, newer[i].attempt = token, newer[i].attempt + 1 end
   attempt = digits(newer[1].attempt)
   write_records(newer)
