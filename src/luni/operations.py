@@ -203,6 +203,8 @@ class Reply(Write, frozen=True, kw_only=True):
     transcript: int = 0
     first_unsent: int = 0
     """Which draft is the first that waits to be marked as sent; 0: none does."""
+    cut_from_outside: bool = False
+    """Whether somebody may have tampered with the cut: it must be one that this token was given."""
 
 
 class Append(Write, frozen=True, kw_only=True):

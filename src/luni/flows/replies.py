@@ -105,6 +105,7 @@ def by_handle(scope: Scope, handle: object, answer: Answer) -> Flow:
     if view is None or view.session_id != held.session_id:
         raise Fenced("the session was ended; nothing was stored")
     operation, messages = reply_operation(scope, held, _identity(held, answer), view, snapshot.now_ms, answer)
+    operation = msgspec.structs.replace(operation, cut_from_outside=True)
     result: ops.Replied = yield from reply(scope, operation, view, answer.update)
     stored = [
         views.stored(message, operation.writer, operation.seq, index, held.cut, result.clock_ms, result.now_ms)

@@ -112,7 +112,7 @@ class Conversation(msgspec.Struct):
             self.tokens,
             self.folded,
             self.rev,
-            bytes(self.pause),
+            self.pause,
             window,
             waiting,
         )
@@ -122,7 +122,14 @@ _FIXED = 4  # id and address never change
 _COLUMNS = ", ".join(Conversation.__struct_fields__)
 _CHANGING = Conversation.__struct_fields__[_FIXED:]
 _SELECT = f"SELECT {_COLUMNS} FROM conversation WHERE tenant = ? AND channel = ? AND user = ?"
-_UPDATE = f"UPDATE conversation SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE id = ?"
+
+
+def _update(names: tuple[str, ...]) -> str:
+    return f"UPDATE conversation SET {', '.join(f'{name} = ?' for name in names)} WHERE id = ?"
+
+
+_BIRTH = 2  # session_id and created_ms come first: SQLite would rewrite the index of a column that is named, changed or not
+_UPDATE, _UPDATE_OF_THE_SAME = _update(_CHANGING), _update(_CHANGING[_BIRTH:])
 
 
 class Accepted(NamedTuple):
@@ -145,13 +152,20 @@ class Tables:
         self.now_ms = now_ms
         self.saved = False
         self._new_writer = False
+        self._stored: dict[int, str | None] = {}
+
+    def _read(self, values: tuple[Any, ...]) -> Conversation:
+        """Return a row as it is stored, and remember which session it was."""
+        found = Conversation(*values)
+        self._stored[found.id] = found.session_id
+        return found
 
     def find(self, address: Address) -> Conversation | None:
         """Return the conversation of an address; an expired session is as good as gone."""
         row = self.execute(_SELECT, (address.tenant, address.channel, address.user)).fetchone()
         if row is None:
             return None
-        found = Conversation(*row)
+        found = self._read(row)
         if found.session_id is not None and found.expire_ms <= self.now_ms:
             found.clear()
         found.resume_if_over(self.now_ms)
@@ -164,7 +178,7 @@ class Tables:
             insert = "INSERT INTO conversation (tenant, channel, user) VALUES (?, ?, ?) RETURNING id"
             key = self.execute(insert, (address.tenant, address.channel, address.user)).fetchone()[0]
             return Conversation(key, address.tenant, address.channel, address.user)
-        found = Conversation(*row)
+        found = self._read(row)
         if found.session_id is not None and found.expire_ms <= self.now_ms:
             self.forget(found)
         if found.seen_end_ms <= self.now_ms and found.session_id is None:
@@ -175,7 +189,12 @@ class Tables:
     def save(self, row: Conversation) -> None:
         """Write a row back: the transaction has an effect."""
         self.saved = True
-        self.execute(_UPDATE, (*msgspec.structs.astuple(row)[_FIXED:], row.id))
+        values = msgspec.structs.astuple(row)[_FIXED:]
+        if self._stored.get(row.id) == row.session_id:
+            self.execute(_UPDATE_OF_THE_SAME, (*values[_BIRTH:], row.id))
+        else:
+            self.execute(_UPDATE, (*values, row.id))
+            self._stored[row.id] = row.session_id
 
     def changed(self) -> bool:
         """Whether the last statement has changed a row."""
@@ -188,7 +207,7 @@ class Tables:
         ).fetchall()
         for (key,) in due:
             found = self.execute(f"SELECT {_COLUMNS} FROM conversation WHERE id = ?", (key,)).fetchone()
-            self._purge(Conversation(*found))
+            self._purge(self._read(found))
 
     def _purge(self, row: Conversation) -> None:
         if row.session_id is None or row.seen_end_ms <= self.now_ms:

@@ -7,12 +7,12 @@ CREATE TABLE conversation (
   session_id   TEXT,
   created_ms   INTEGER NOT NULL DEFAULT 0,
   activity_ms  INTEGER NOT NULL DEFAULT 0,
-  metadata     BLOB NOT NULL DEFAULT '',
-  context      BLOB NOT NULL DEFAULT '',
+  metadata     BLOB NOT NULL DEFAULT x'',
+  context      BLOB NOT NULL DEFAULT x'',
   summary      TEXT NOT NULL DEFAULT '',
   focus        TEXT NOT NULL DEFAULT '',
   paused       INTEGER NOT NULL DEFAULT 0,
-  pause        BLOB NOT NULL DEFAULT '',     -- until|at|by whom and why, ms; empty where another program paused it
+  pause        BLOB NOT NULL DEFAULT x'',     -- until|at|by whom and why, ms; empty where another program paused it
   token_est    INTEGER NOT NULL DEFAULT 0,
   n            INTEGER NOT NULL DEFAULT 0,   -- arrival number of the newest message
   settled      INTEGER NOT NULL DEFAULT 0,   -- everything up to this arrival is answered

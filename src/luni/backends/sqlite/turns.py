@@ -179,8 +179,8 @@ def _fenced(tables: Tables, row: Conversation, op: ops.Reply) -> str:
         return "paused"
     if not _owned(tables, row, op) or op.cut > row.n:
         return "lease"
-    answered = tables.waiting(row, row.settled + 1, op.cut)
-    return "" if all(one.token == op.token for one in answered) else "lease"  # else a cut that this turn was not given
+    answered = tables.waiting(row, row.settled + 1, op.cut) if op.cut_from_outside else []
+    return "" if all(one.token == op.token for one in answered) else "lease"
 
 
 def _owned(tables: Tables, row: Conversation, op: ops.Reply | ops.Release) -> bool:
