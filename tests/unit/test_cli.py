@@ -283,6 +283,18 @@ def test_a_fault_of_luni_is_one_line_too(luni, monkeypatch):
     assert "ZeroDivisionError" in one_line(err)
 
 
+def test_show_says_who_paused_a_session_and_why(luni):
+    with Memory.open(os.environ["LUNI_URL"]) as memory:
+        session = memory.session(tenant="shop", channel="web", user="ana")
+        session.pause(by="carla", reason="a refund")
+        assert "by carla  a refund · until somebody resumes it" in luni("show", "shop", "web", "ana")[1]
+        session.pause(for_seconds=60)
+        assert "paused" in luni("sessions", "shop", "--paused")[1]
+        status, out, _ = luni("show", "shop", "web", "ana")
+        assert status == 0
+        assert "until 2" in out
+
+
 def test_unanswered_and_unsent_look_and_claim_nothing(luni, tmp_path):
     with Memory.open(os.environ["LUNI_URL"], policies={"*": Policy(outbox=True)}) as memory:
         ana = memory.session(tenant="shop", channel="web", user="ana")

@@ -218,6 +218,12 @@ def _facts(info: SessionInfo, now: float) -> Table:
     waiting = f"{info.unanswered} unanswered" if info.unanswered else "nothing waits"
     grid.add_row("session", Text(info.session_id))
     grid.add_row("state", _value(state, waiting))
+    if info.paused:
+        until = "until somebody resumes it" if info.paused_until is None else f"until {_moment(info.paused_until)}"
+        by, why = (name(part) if part else "" for part in (info.paused_by, info.paused_reason))
+        grid.add_row(
+            "paused", _value(f"by {by}" if by else until, " · ".join(part for part in (why, until if by else "") if part))
+        )
     grid.add_row("began", _value(_moment(info.created_at), f"last active {_ago(now - info.last_activity)}"))
     if info.focus:
         grid.add_row("focus", Text(plain(info.focus)))
