@@ -170,7 +170,7 @@ class MemoryBase:
             place = (address.tenant, address.channel, address.user, seen.session_id)
             if unsent:
                 items += [
-                    Unsent(*place, m.timestamp, (now_ms - m.timestamp_ms) / 1000, m, session_of(scope))
+                    Unsent(*place, m.timestamp, (now_ms - m.timestamp_ms) / 1000, session_of(scope), m)
                     for m in views.in_sending_order(seen.texts)
                 ]
             else:

@@ -16,6 +16,7 @@ __all__ = [
     "Health",
     "Message",
     "Page",
+    "Pending",
     "Received",
     "Removal",
     "Replied",
@@ -220,10 +221,10 @@ class Replied(Discreet, frozen=True):
     handle: str | None = None
 
 
-class Unanswered(Discreet, frozen=True):
-    """A conversation with messages that wait for an answer. ``since`` is when the oldest arrived, ``waited`` how long ago.
+class Pending(Discreet, frozen=True):
+    """What a sweeper finds: whose, since when (seconds since the epoch), and for how long (seconds), by the server's clock.
 
-    Both are in seconds, by the server's clock. ``session`` is the `Session` (or `AsyncSession`): open a turn without a text.
+    ``session`` is the `Session` (or `AsyncSession`) to go on with.
     """
 
     _shown = ("channel", "session_id", "waited")
@@ -237,23 +238,17 @@ class Unanswered(Discreet, frozen=True):
     session: Any
 
 
-class Unsent(Discreet, frozen=True):
+class Unanswered(Pending, frozen=True):
+    """A conversation with messages that wait for an answer, since the oldest of them arrived: open a turn without a text."""
+
+
+class Unsent(Pending, frozen=True):
     """A reply's message that was stored and never marked as sent. ``message.id`` is the same each time it is offered.
 
-    Give it to a provider that knows idempotency keys, then call ``session.mark_sent(message.id, …)``. Times are as in
-    `Unanswered`.
+    Give it to a provider that knows idempotency keys, then call ``session.mark_sent(message.id, …)``.
     """
 
-    _shown = ("channel", "session_id", "waited")
-
-    tenant: str
-    channel: str
-    user: str
-    session_id: str
-    since: float
-    waited: float
     message: Message
-    session: Any
 
 
 class Page(msgspec.Struct, frozen=True):
