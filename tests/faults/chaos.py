@@ -21,8 +21,7 @@ TENANT = {"tenant": "shop", "channel": "whatsapp"}
 
 
 def tell(line):
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    os.write(1, f"{line}\n".encode())  # whole or not at all, whichever thread dies
 
 
 class Life:

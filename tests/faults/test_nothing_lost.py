@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -48,6 +49,8 @@ class Crew:
             env=os.environ | {"PYTHONPATH": str(Path(luni.__file__).parents[1])},
         )  # fmt: skip
         self._alive.add(process)
+        if self._stopped.is_set():
+            process.kill()
         return process
 
     def _keep(self, role):
@@ -69,8 +72,9 @@ class Crew:
             if role == "work":
                 feeder.join()
                 self.webhooks.extend(given.values())  # nobody said 200: the provider delivers again
-            process.stdin.close() if not process.stdin.closed else None
             process.stdout.close()
+            with contextlib.suppress(OSError):  # what was still to be written, it cannot read any more
+                process.stdin.close()
 
     def _feed(self, process, given):
         try:
