@@ -1,86 +1,47 @@
-"""Every operation, one frozen struct each: what a backend can be asked to do, and what it answers.
-
-An operation is one atomic step: one Lua script on Redis, one transaction on SQLite. Those that write carry an id
-``(writer, seq)``; executed twice, they have one effect and give one answer (docs/design/operations.md).
-"""
+"""The operations of sessions and their turns."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from luni.models import Address, Discreet
-from luni.results import (
-    Appended,
-    Changed,
-    Claimed,
-    Examination,
-    Examined,
-    Gathered,
-    Inspected,
-    Loaded,
-    Met,
-    Opened,
-    PendingListed,
-    Renewed,
-    Replied,
-    Result,
-    SessionsListed,
-    Snapshot,
-    TenantsListed,
-    Updated,
-    View,
-)
+from luni.operations.base import OnSession, Operation, Write
+from luni.results import Opened
 
 __all__ = [
+    "FOLD_MAX",
+    "RING",
+    "UNSENT_MAX",
+    "WINDOW",
+    "WRITERS",
     "WRITES",
     "Amend",
     "Append",
-    "Appended",
-    "Changed",
     "Claim",
-    "Claimed",
     "Draft",
     "End",
-    "Examination",
     "Examine",
-    "Examined",
     "Fold",
     "Folding",
     "Gather",
-    "Gathered",
     "Inspect",
-    "Inspected",
     "Lease",
     "Load",
-    "Loaded",
     "Locate",
     "MarkSent",
-    "Met",
     "Open",
-    "Opened",
-    "Operation",
     "Patch",
     "Pause",
     "Pending",
     "PendingKind",
-    "PendingListed",
     "Read",
     "Receive",
     "Release",
     "Renew",
-    "Renewed",
-    "Replied",
     "Reply",
-    "Result",
     "Sessions",
-    "SessionsListed",
-    "Snapshot",
     "Tenants",
-    "TenantsListed",
     "Update",
-    "Updated",
-    "View",
-    "Write",
     "compensation",
 ]
 
@@ -121,34 +82,6 @@ class Folding(Discreet, frozen=True):
     count: int
     summary: str
     basis: str
-
-
-class Operation(Discreet, frozen=True, kw_only=True, tag=True):
-    """One atomic step."""
-
-
-class OnSession(Operation, frozen=True, kw_only=True):
-    """An operation whose aggregate is one session."""
-
-    address: Address
-
-
-class Write(OnSession, frozen=True, kw_only=True):
-    """An operation that leaves a mark: executed twice, it has one effect and one answer.
-
-    ``session_id`` is the session the caller has met; an answer `Met` tells that it is another one.
-    Times are milliseconds.
-    """
-
-    writer: str
-    seq: int
-    session_id: str
-    ttl_ms: int
-
-    @property
-    def owner(self) -> str:
-        """The operation's id, as the lease names its owner."""
-        return f"{self.writer}.{self.seq}"
 
 
 class Receive(Write, frozen=True, kw_only=True):

@@ -1,0 +1,7 @@
+"""The synchronous client. `luni.async_client` is its twin, method for method."""
+
+from luni.client.memory import Memory
+from luni.client.session import Session
+from luni.client.turn import Turn
+
+__all__ = ["Memory", "Session", "Turn"]
