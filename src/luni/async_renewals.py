@@ -1,4 +1,4 @@
-"""Renewing the leases of open turns from the event loop's timer."""
+"""Renewing open turns and held locks from the event loop's timer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from luni import operations as ops
 from luni.clock import Clock
 from luni.errors import BackendError, LuniError
 from luni.events import Hook
-from luni.renewals import OpenTurns
-from luni.turns import TurnBase
+from luni.leases import Leased
+from luni.renewals import Leases
 
 __all__ = ["AsyncRenewals"]
 
 
-class AsyncRenewals(OpenTurns):
+class AsyncRenewals(Leases):
     """Renews from the event loop's timer."""
 
     def __init__(self, execute: Callable[[ops.Operation], asyncio.Future[Any]], clock: Clock, hook: Hook | None) -> None:
@@ -26,10 +26,10 @@ class AsyncRenewals(OpenTurns):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fires_at = 0.0
 
-    def add(self, turn: TurnBase) -> None:
-        """Renew a turn's lease until it is discarded."""
+    def add(self, lease: Leased) -> None:
+        """Renew a lease until it is discarded."""
         if self._clock.automatic:
-            self._arm(asyncio.get_running_loop(), self._put(turn))
+            self._arm(asyncio.get_running_loop(), self._put(lease))
 
     def _arm(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
         if self._timer is not None and self._loop is loop:
@@ -42,14 +42,14 @@ class AsyncRenewals(OpenTurns):
     def _fire(self) -> None:
         self._timer = None
         sent_at = self._clock.monotonic()
-        for turns, operation in self._take_due(sent_at):
+        for leases, operation in self._take_due(sent_at):
             future = self._execute(operation)
-            future.add_done_callback(lambda done, turns=turns: self._answered(turns, sent_at, done))  # type: ignore[misc]
+            future.add_done_callback(lambda done, leases=leases: self._answered(leases, sent_at, done))  # type: ignore[misc]
         self._arm_for_next()
 
-    def _answered(self, turns: list[TurnBase], sent_at: float, done: asyncio.Future[Any]) -> None:
+    def _answered(self, leases: list[Leased], sent_at: float, done: asyncio.Future[Any]) -> None:
         error = BackendError("cancelled") if done.cancelled() else done.exception()
-        self._note(turns, sent_at, error if isinstance(error, LuniError) else done.result())
+        self._note(leases, sent_at, error if isinstance(error, LuniError) else done.result())
         self._arm_for_next()
 
     def _arm_for_next(self) -> None:

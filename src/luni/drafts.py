@@ -21,6 +21,7 @@ __all__ = [
     "SUMMARY_LIMIT",
     "Draft",
     "answer_of",
+    "checked_token",
     "checked_update",
     "clipped_summary",
     "draft_of",
@@ -38,6 +39,7 @@ MAX_ATTACHMENTS = 32
 MAX_BUBBLES = 64
 MAX_LOAD = 10_000
 MAX_REMEMBERED = 64
+MAX_TOKEN = 2**63
 MAX_TIMESTAMP = 253_402_300_799.0  # the last second of the year 9999
 
 Draft = tuple[Message, ops.Draft]
@@ -139,6 +141,15 @@ def draft_of(scope: Scope, message: Message, *, remember: bool, timestamp: float
         raise InvalidInput(f"the message has {len(body)} bytes as JSON with all that hangs on it; at most {most} are accepted")
     digest = wire.message_digest(message.id) if remember else ""
     return counted, ops.Draft(body, counted.tokens, digest, _milliseconds(timestamp))
+
+
+def checked_token(token: object) -> int | None:
+    """Return a lock's token; raise `InvalidInput` for what cannot be one."""
+    if token is None:
+        return None
+    if isinstance(token, bool) or not isinstance(token, int) or not 0 < token < MAX_TOKEN:
+        raise InvalidInput("token must be that of a lock that was acquired, or None")
+    return token
 
 
 def milliseconds(seconds: object, name: str, *, low: int, high: int) -> int:

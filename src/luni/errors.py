@@ -12,12 +12,14 @@ LuniError
 │   ├── Damaged            a stored value cannot be read: it was left as it is
 │   └── Superseded         a later operation of this writer has been executed: this one was not repeated
 ├── LockError
-│   ├── LockHeld           somebody else holds it (named locks: a later release)
-│   ├── LockLost           it was held and is no longer (the same)
+│   ├── LockHeld           somebody else holds it, or waits for it: nothing was run, try again later
+│   ├── LockLost           it was held and is no longer: what it protects may be somebody else's
+│   ├── NoSession          a lock of a session that is not there: nothing was locked
 │   └── Fenced             the lease or the token is not the current one: nothing was stored
-├── BookingError           (bookings: a later release)
-│   ├── SlotTaken          the interval overlaps another booking
-│   └── IdReused           the id names a booking of another interval
+├── BookingError
+│   ├── SlotTaken          the interval overlaps another booking: offer another one
+│   ├── HoldExpired        there is no such hold (any more): hold again before you confirm
+│   └── IdReused           the id names another booking: choose a new id
 └── Degraded               refused now, because it cannot be promised now (failover: a later release)
 
 "Not there" is ``None`` or an empty list, never an error; an error is never ``None``.
@@ -34,6 +36,7 @@ __all__ = [
     "Damaged",
     "Degraded",
     "Fenced",
+    "HoldExpired",
     "IdReused",
     "Incompatible",
     "Indeterminate",
@@ -42,6 +45,7 @@ __all__ = [
     "LockHeld",
     "LockLost",
     "LuniError",
+    "NoSession",
     "SlotTaken",
     "Superseded",
     "Unavailable",
@@ -100,11 +104,15 @@ class LockError(LuniError):
 
 
 class LockHeld(LockError):
-    """Somebody else holds it."""
+    """Somebody else holds it, or waits for it; nothing was run."""
 
 
 class LockLost(LockError):
     """It was held, and is no longer."""
+
+
+class NoSession(LockError):
+    """The session whose lock was asked for is not there; nothing was locked."""
 
 
 class Fenced(LockError):
@@ -116,11 +124,15 @@ class BookingError(LuniError):
 
 
 class SlotTaken(BookingError):
-    """The interval overlaps another booking."""
+    """The interval overlaps another booking; nothing was stored."""
+
+
+class HoldExpired(BookingError):
+    """There is no such hold: it expired, was cancelled or never was. Nothing was stored."""
 
 
 class IdReused(BookingError):
-    """The id names a booking of another interval."""
+    """The id names a booking of another interval, customer or resource, or one that was cancelled. Nothing was stored."""
 
 
 class Degraded(LuniError):

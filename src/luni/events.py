@@ -13,7 +13,7 @@ import msgspec
 
 from luni.models import Address
 
-__all__ = ["DamageFound", "Event", "Executed", "Hook", "LeaseLost", "emit"]
+__all__ = ["DamageFound", "Event", "Executed", "Hook", "LeaseLost", "LockLost", "emit"]
 
 logger = logging.getLogger("luni")
 
@@ -40,6 +40,18 @@ class LeaseLost(msgspec.Struct, frozen=True):
     token: int
 
 
+class LockLost(msgspec.Struct, frozen=True):
+    """A named lock was not renewed in time, or somebody took it away; writes guarded by its token will be refused.
+
+    ``address`` is the session's whose lock it is, ``None`` for a tenant's.
+    """
+
+    tenant: str
+    name: str
+    token: int
+    address: Address | None = None
+
+
 class DamageFound(msgspec.Struct, frozen=True):
     """A stored item cannot be read; it was left as it is and out of the context."""
 
@@ -47,7 +59,7 @@ class DamageFound(msgspec.Struct, frozen=True):
     items: int
 
 
-Event = Executed | LeaseLost | DamageFound
+Event = Executed | LeaseLost | LockLost | DamageFound
 Hook = Callable[[Event], None]
 
 

@@ -10,12 +10,16 @@ from typing import Any, Self
 
 from luni import drafts, flows, views
 from luni import operations as ops
+from luni.agenda import booking_of
 from luni.backends.keys import part, session_keys
 from luni.clock import Clock, SystemClock
 from luni.context import ESTIMATE, Summariser, TokenCounter, extractive
 from luni.errors import ConfigError, InvalidInput, LuniError, Unavailable
 from luni.events import Executed, Hook, emit
+from luni.flows import bookings as booking_flows
+from luni.flows import locks as lock_flows
 from luni.flows import sweeps as sweep_flows
+from luni.leases import HeldLocks
 from luni.models import Address, Health, Page, Unanswered, Unsent
 from luni.scope import MetSessions, Scope, Writer
 from luni.settings import DEFAULT_POLICY, MAX_TTL, Policies, Settings, policy_for
@@ -23,6 +27,7 @@ from luni.settings import DEFAULT_POLICY, MAX_TTL, Policies, Settings, policy_fo
 __all__ = ["MemoryBase"]
 
 MAX_PAGE = 200
+MAX_RESOURCES = 1000
 
 
 class MemoryBase:
@@ -50,7 +55,8 @@ class MemoryBase:
         self._hook = on_event
         self._summariser, self._counter = summariser, counter
         self._clock: Clock = clock or SystemClock()
-        self._writer, self._met = Writer(), MetSessions()
+        self._writer, self._met, self._held_locks = Writer(), MetSessions(), HeldLocks()
+        self._guarantee = lock_flows.Guarantee(self._clock)
         self._closed = False
         self._base = self._make_scope(Address("", "", ""), DEFAULT_POLICY)
         self._begin()
@@ -122,6 +128,22 @@ class MemoryBase:
         except TypeError:
             raise InvalidInput("tenant, channel and user must be str") from None
         return self._scope_at(address)
+
+    def _lock_needs(self) -> tuple[Scope, Clock, lock_flows.Guarantee, HeldLocks]:
+        return self._base, self._clock, self._guarantee, self._held_locks
+
+    def _agenda_needs(self) -> booking_flows.Needs:
+        return booking_flows.Needs(self._base, self._guarantee, self._held_locks)
+
+    def _bookings_by_flow(self, tenant: str, by: str, limit: int) -> flows.Flow:
+        self._check_page(tenant, limit)
+        part(by, "by")
+        records = yield from booking_flows.bookings_by(self._agenda_needs(), tenant, by, limit)
+        return [booking_of(tenant, record) for record in records]
+
+    def _resources_flow(self, tenant: str) -> flows.Flow:
+        part(tenant, "tenant")
+        return booking_flows.resources(self._agenda_needs(), tenant, MAX_RESOURCES)
 
     def _tell(self, operation: ops.Operation, backend: str, outcome: str, began: float) -> None:
         address = getattr(operation, "address", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import Enum
 from typing import Any, ClassVar, Literal
 
@@ -12,8 +13,11 @@ __all__ = [
     "ROLES",
     "Address",
     "Attachment",
+    "Booking",
+    "BookingState",
     "Discreet",
     "Health",
+    "Interval",
     "Message",
     "Page",
     "Pending",
@@ -249,6 +253,40 @@ class Unsent(Pending, frozen=True):
     """
 
     message: Message
+
+
+BookingState = Literal["held", "confirmed", "cancelled", "pending"]
+"""What a booking is. ``pending``: the server has it, too few of its replicas have said so; the same call again asks them."""
+
+
+class Booking(Discreet, frozen=True, kw_only=True):
+    """An interval ``[start, end)`` of one resource or several. Times are UTC.
+
+    ``expires`` is when a hold ends that nobody confirms, by the store's clock; ``unit`` which of a resource's ``capacity``
+    it takes; ``by`` whose it is; ``details`` what `Agenda.hold` was given.
+    """
+
+    _shown = ("resource", "state", "start", "end")
+
+    id: str
+    tenant: str
+    resource: str
+    start: datetime
+    end: datetime
+    by: str
+    state: BookingState
+    expires: datetime | None = None
+    resources: tuple[str, ...] = ()
+    unit: int = 0
+    details: dict[str, Any] | None = None
+    created: datetime | None = None
+
+
+class Interval(msgspec.Struct, frozen=True, order=True):
+    """A time ``[start, end)`` in which something is free. UTC."""
+
+    start: datetime
+    end: datetime
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -1,8 +1,8 @@
-"""Renewing the leases of open turns: one thread for all of them (`luni.async_renewals`: the event loop's timer).
+"""Renewing open turns and held locks: one thread for all of them (`luni.async_renewals`: the event loop's timer).
 
-Turns that are due at about the same time are renewed together, by one operation: ten thousand cost a few calls a second.
+Those that are due at about the same time are renewed together, by one operation: ten thousand cost a few calls a second.
 """
-# ruff: noqa: SLF001  the turns are ours
+# ruff: noqa: SLF001  what is leased is ours
 
 from __future__ import annotations
 
@@ -15,75 +15,75 @@ from typing import Any
 from luni import operations as ops
 from luni.clock import Clock
 from luni.errors import LuniError
-from luni.events import Hook, LeaseLost, emit
-from luni.turns import TurnBase
+from luni.events import Hook, emit
+from luni.leases import Leased
 
-__all__ = ["OpenTurns", "Renewals"]
+__all__ = ["Leases", "Renewals"]
 
 IDLE_SECONDS = 30.0
 AT_ONCE = 200
-"""At most so many turns in one operation, so that no server is busy with one for long."""
+"""At most so many leases in one operation, so that no server is busy with one for long."""
 STEPS_A_LEASE = 240
 SHORTEST_STEP = 0.01
-"""Turns are due at multiples of a 240th of their lease (at least of 10 ms), so that many are due together."""
+"""They are due at multiples of a 240th of their length (at least of 10 ms), so that many are due together."""
 
 
-class OpenTurns:
-    """The turns that are open now, by when they are due; threads share it without a lock.
+class Leases:
+    """The open turns and the locks held now, by when they are due; threads share it without a lock.
 
-    Only who renews takes a time's turns away, and who adds to them looks afterwards whether they were taken meanwhile.
+    Only who renews takes a time's leases away, and who adds to them looks afterwards whether they were taken meanwhile.
     """
 
     def __init__(self, clock: Clock, hook: Hook | None) -> None:
         self._clock, self._hook = clock, hook
-        self._due_at: dict[TurnBase, float] = {}
-        self._times: dict[float, dict[TurnBase, None]] = {}
+        self._due_at: dict[Leased, float] = {}
+        self._times: dict[float, dict[Leased, None]] = {}
 
-    def _put(self, turn: TurnBase) -> float:
-        """Let a turn be due at its time; return that."""
-        step = max(SHORTEST_STEP, turn._lease_seconds / STEPS_A_LEASE)
-        due = self._due_at[turn] = math.ceil(turn._renew_at / step) * step
+    def _put(self, lease: Leased) -> float:
+        """Let a lease be due at its time; return that."""
+        step = max(SHORTEST_STEP, lease._lease_seconds / STEPS_A_LEASE)
+        due = self._due_at[lease] = math.ceil(lease._renew_at / step) * step
         while True:
-            turns = self._times.setdefault(due, {})
-            turns[turn] = None
-            if self._times.get(due) is turns:
+            leases = self._times.setdefault(due, {})
+            leases[lease] = None
+            if self._times.get(due) is leases:
                 return due
 
-    def discard(self, turn: TurnBase) -> None:
-        """Stop renewing a turn's lease."""
-        due = self._due_at.pop(turn, None)
-        if due is not None and (turns := self._times.get(due)) is not None:
-            turns.pop(turn, None)
+    def discard(self, lease: Leased) -> None:
+        """Stop renewing a lease."""
+        due = self._due_at.pop(lease, None)
+        if due is not None and (leases := self._times.get(due)) is not None:
+            leases.pop(lease, None)
 
     def _next(self) -> float | None:
-        """Return when a turn is due next; ``None`` if none is open."""
+        """Return when a lease is due next; ``None`` if there is none."""
         return min(list(self._times), default=None)
 
-    def _take_due(self, now: float) -> Iterator[tuple[list[TurnBase], ops.Renew]]:
-        """Take the turns that are due, some at a time, with the operation that renews them."""
-        due: list[TurnBase] = []
+    def _take_due(self, now: float) -> Iterator[tuple[list[Leased], ops.Renew]]:
+        """Take the leases that are due, some at a time, with the operation that renews them."""
+        due: list[Leased] = []
         for time in [time for time in list(self._times) if time <= now]:
-            due += [turn for turn in list(self._times.pop(time)) if turn in self._due_at]
+            due += [lease for lease in list(self._times.pop(time)) if lease in self._due_at]
         for begin in range(0, len(due), AT_ONCE):
-            turns = due[begin : begin + AT_ONCE]
-            yield turns, ops.Renew(leases=tuple([turn._lease() for turn in turns]))
+            leases = due[begin : begin + AT_ONCE]
+            yield leases, ops.Renew(leases=tuple([lease._lease() for lease in leases]))
 
-    def _note(self, turns: list[TurnBase], sent_at: float, result: ops.Renewed | LuniError) -> None:
-        """Take note of the outcome for each of the turns, and of when it is due again."""
-        outcomes: Any = result.held if isinstance(result, ops.Renewed) else [None] * len(turns)
-        for turn, held in zip(turns, outcomes, strict=True):
-            if turn not in self._due_at:
+    def _note(self, leases: list[Leased], sent_at: float, result: ops.Renewed | LuniError) -> None:
+        """Take note of the outcome for each of the leases, and of when it is due again."""
+        outcomes: Any = result.held if isinstance(result, ops.Renewed) else [None] * len(leases)
+        for lease, held in zip(leases, outcomes, strict=True):
+            if lease not in self._due_at:
                 continue  # closed meanwhile
-            turn._renewed(sent_at, held=held)
-            if turn.lost:
-                self.discard(turn)
-                emit(self._hook, LeaseLost(turn._scope.address, turn.token))
+            lease._renewed(sent_at, held=held)
+            if lease.lost:
+                self.discard(lease)
+                emit(self._hook, lease._lost_event())
             else:
-                self._put(turn)
+                self._put(lease)
 
 
-class Renewals(OpenTurns):
-    """Renews from one daemon thread, which begins with the first open turn and goes when none has been open for a while."""
+class Renewals(Leases):
+    """Renews from one daemon thread, which begins with the first lease and goes when there has been none for a while."""
 
     def __init__(self, execute: Callable[[ops.Operation], Any], clock: Clock, hook: Hook | None) -> None:
         super().__init__(clock, hook)
@@ -95,11 +95,11 @@ class Renewals(OpenTurns):
         self._sleeps_until = 0.0
         self._closed = False
 
-    def add(self, turn: TurnBase) -> None:
-        """Renew a turn's lease until it is discarded."""
+    def add(self, lease: Leased) -> None:
+        """Renew a lease until it is discarded."""
         if not self._clock.automatic:
             return
-        due = self._put(turn)
+        due = self._put(lease)
         if self._thread is None or self._pid != os.getpid():
             self._start()
         elif due < self._sleeps_until:
@@ -114,7 +114,7 @@ class Renewals(OpenTurns):
 
     def _run(self) -> None:
         while not self._closed:
-            self._sleeps_until = math.inf  # a turn that is added from here on wakes the thread
+            self._sleeps_until = math.inf  # a lease that is added from here on wakes the thread
             soonest = self._next()
             pause = IDLE_SECONDS if soonest is None else max(0.0, soonest - self._clock.monotonic())
             self._sleeps_until = self._clock.monotonic() + pause
@@ -122,8 +122,8 @@ class Renewals(OpenTurns):
                 return
             self._wake.clear()
             sent_at = self._clock.monotonic()
-            for turns, operation in self._take_due(sent_at):
-                self._renew(turns, operation)
+            for leases, operation in self._take_due(sent_at):
+                self._renew(leases, operation)
 
     def _stop_if_idle(self) -> bool:
         with self._starting:
@@ -132,14 +132,14 @@ class Renewals(OpenTurns):
             self._thread = None
             return True
 
-    def _renew(self, turns: list[TurnBase], operation: ops.Renew) -> None:
+    def _renew(self, leases: list[Leased], operation: ops.Renew) -> None:
         sent_at = self._clock.monotonic()
         result: ops.Renewed | LuniError
         try:
             result = self._execute(operation)
         except LuniError as error:
             result = error
-        self._note(turns, sent_at, result)
+        self._note(leases, sent_at, result)
 
     def close(self) -> None:
         """Stop renewing."""

@@ -10,18 +10,27 @@ from luni.models import Address, Discreet
 
 __all__ = [
     "Appended",
+    "BookedAt",
+    "Bookings",
+    "Busy",
     "Changed",
     "Claimed",
     "Examination",
     "Examined",
     "Gathered",
+    "Guaranteed",
     "Inspected",
     "Loaded",
+    "Locked",
     "Met",
     "Opened",
+    "Outcome",
     "PendingListed",
+    "Reconciled",
+    "Record",
     "Renewed",
     "Replied",
+    "ResourcesListed",
     "Result",
     "SessionsListed",
     "Snapshot",
@@ -167,10 +176,14 @@ class Loaded(msgspec.Struct, frozen=True):
 
 
 class Updated(msgspec.Struct, frozen=True):
-    """The revision after an update; with ``conflict`` the one that was found instead of the expected one."""
+    """The revision after an update; with ``conflict`` the one that was found instead of the expected one.
+
+    ``fenced``: the token is not that of a lock that is held; nothing was stored.
+    """
 
     revision: int
     conflict: bool = False
+    fenced: bool = False
 
 
 class Renewed(msgspec.Struct, frozen=True):
@@ -200,6 +213,103 @@ class Inspected(msgspec.Struct, frozen=True):
     views: tuple[View | None, ...]
 
 
+class Locked(msgspec.Struct, frozen=True):
+    """What asking for a lock found. ``left_ms``: for how long it is somebody's (-1: for good); ``ahead``: who waits before."""
+
+    state: Literal["acquired", "held", "no_session", "full"]
+    token: int = 0
+    left_ms: int = 0
+    ahead: int = 0
+
+
+class Guaranteed(msgspec.Struct, frozen=True):
+    """What the store says of itself: whether it may throw keys away, and how many replicas it has.
+
+    ``eviction`` is the name of its policy, ``""`` where it does not tell; ``replicas`` is -1 there.
+    """
+
+    eviction: str
+    replicas: int = 0
+
+
+class Record(Discreet, frozen=True):
+    """A booking as it is stored. ``state``: h held, c confirmed, x cancelled.
+
+    ``shares`` are (resource, capacity), the first one leads; ``unit`` is the leading one's.
+    """
+
+    id: str
+    state: Literal["h", "c", "x"]
+    unit: int
+    start_us: int
+    end_us: int
+    until_ms: int
+    keep_ms: int
+    created_ms: int
+    by: str
+    shares: tuple[tuple[str, int], ...]
+    details: bytes = b""
+
+
+class Outcome(Discreet, frozen=True):
+    """What a change of an agenda did.
+
+    ``booked``: ``record`` is what is stored. Else nothing was done: the interval is ``taken`` (on ``resource``), the booking
+    is ``gone``, the id is ``reused``, the token is ``fenced``, or the booking is on other resources (``elsewhere``: these are
+    its ``shares``).
+    ``replicas``: how many have confirmed the change; ``None`` where nobody asked.
+    """
+
+    state: Literal["booked", "taken", "gone", "reused", "fenced", "elsewhere"]
+    now_ms: int = 0
+    record: Record | None = None
+    resource: str = ""
+    shares: tuple[tuple[str, int], ...] = ()
+    replicas: int | None = None
+
+
+class Bookings(Discreet, frozen=True):
+    """Bookings that are held or confirmed, in order of their start; ``full``: there are more than the limit."""
+
+    now_ms: int
+    records: tuple[Record, ...]
+    full: bool = False
+
+
+class Busy(msgspec.Struct, frozen=True):
+    """The busy intervals (start, end) of each unit in µs, in order; ``full``: there are more than the limit."""
+
+    units: tuple[tuple[tuple[int, int], ...], ...]
+    full: bool = False
+
+
+class BookedAt(Discreet, frozen=True):
+    """The resources and ids of a customer's bookings, in order of their start."""
+
+    places: tuple[tuple[str, str], ...]
+
+
+class ResourcesListed(msgspec.Struct, frozen=True):
+    """A tenant's resources that have bookings."""
+
+    resources: tuple[str, ...]
+
+
+class Reconciled(msgspec.Struct, frozen=True):
+    """What looking through a resource's bookings found: how many there are, and what was mended or cannot be.
+
+    ``missing`` were not where conflicts are looked for, ``orphans`` were there without a booking, ``overlaps`` are pairs of
+    ids that overlap, ``damaged`` are ids whose booking cannot be read. ``full``: there are more than one look can hold.
+    """
+
+    bookings: int
+    missing: int = 0
+    orphans: int = 0
+    overlaps: tuple[tuple[str, str], ...] = ()
+    damaged: tuple[str, ...] = ()
+    full: bool = False
+
+
 Result = (
     Opened
     | Gathered
@@ -215,6 +325,14 @@ Result = (
     | PendingListed
     | Examined
     | Claimed
+    | Locked
+    | Guaranteed
+    | Outcome
+    | Bookings
+    | Busy
+    | BookedAt
+    | ResourcesListed
+    | Reconciled
     | Met
     | Changed
     | Address

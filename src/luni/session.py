@@ -192,10 +192,16 @@ class SessionBase:
 
         return session_flows.amend(self._scope, message_id, rewrite)
 
-    def _update_flow(self, update: SessionUpdate, expected_revision: int | None) -> flows.Flow:
+    @property
+    def _place(self) -> ops.Place:
+        """Whose locks guard its writes."""
+        return ops.Place(self.tenant, "", self.channel, self.user)
+
+    def _update_flow(self, update: SessionUpdate, expected_revision: int | None, token: int | None) -> flows.Flow:
         if expected_revision is not None and (isinstance(expected_revision, bool) or not isinstance(expected_revision, int)):
             raise InvalidInput("expected_revision must be a whole number")
-        return session_flows.update(self._scope, drafts.checked_update(update, self._scope.settings), expected_revision, None)
+        checked = drafts.checked_update(update, self._scope.settings)
+        return session_flows.update(self._scope, checked, expected_revision, None, drafts.checked_token(token))
 
     def _pause_flow(self, for_seconds: float | None, by: str | None, reason: str | None) -> flows.Flow:
         duration_ms = 0

@@ -103,6 +103,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pool_min: int = 0
     pool_max: int = 50
     durability: Literal["normal", "full"] = "normal"
+    noeviction: bool = False
+    wait_replicas: int | None = None
+    replica_timeout: float = 1.0
+    booking_grace: float = 72 * HOUR
     max_text_bytes: int = 256 * 1024
     max_json_bytes: int = 64 * 1024
     policies_file: str = ""
@@ -122,6 +126,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in ("url", "redis_url", "data_dir", "policies_file", "namespace"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{_ENV_BY_FIELD[name]}: must be a str")
+        if not isinstance(self.noeviction, bool):
+            raise ConfigError("LUNI_NOEVICTION: allowed are 0 and 1")
         if not self.namespace or len(self.namespace) > MAX_NAMESPACE or not set(self.namespace) <= _NAMESPACE:
             raise ConfigError("LUNI_NAMESPACE: 1 to 64 of the letters, digits, '.', '_' and '-'")
         if self.pool_min > self.pool_max:
@@ -281,6 +287,10 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "REDIS_POOL_MIN": ("pool_min", _whole),
     "REDIS_POOL_MAX": ("pool_max", _whole),
     "LUNI_DURABILITY": ("durability", _text),
+    "LUNI_NOEVICTION": ("noeviction", _flag),
+    "LUNI_WAIT_REPLICAS": ("wait_replicas", _whole),
+    "LUNI_REPLICA_TIMEOUT": ("replica_timeout", _number),
+    "LUNI_BOOKING_GRACE_SECONDS": ("booking_grace", _number),
     "LUNI_MAX_TEXT_BYTES": ("max_text_bytes", _whole),
     "LUNI_MAX_JSON_BYTES": ("max_json_bytes", _whole),
     "LUNI_POLICIES": ("policies_file", _text),
@@ -303,6 +313,9 @@ _BOUNDS = {
     "timeout": Bounds(0.01, 300),
     "max_retries": Bounds(0, 10, whole=True),
     "queue_max_length": Bounds(1, 1_000_000, whole=True),
+    "wait_replicas": Bounds(0, 100, whole=True, optional=True),
+    "replica_timeout": Bounds(0.01, 60),
+    "booking_grace": Bounds(60, 366 * DAY),
     "pool_min": Bounds(0, 1000, whole=True),
     "pool_max": Bounds(1, 1000, whole=True),
     "max_text_bytes": Bounds(1, 4 * 1024 * 1024, whole=True),

@@ -12,15 +12,15 @@ from luni import operations as ops
 from luni.clock import Clock
 from luni.context import Context
 from luni.errors import Fenced, Indeterminate, InvalidInput, LuniError, Superseded, Unavailable
-from luni.events import DamageFound, Hook, emit
+from luni.events import DamageFound, Event, Hook, LeaseLost, emit
 from luni.flows import replies
 from luni.flows import turns as turn_flows
+from luni.leases import Leased
 from luni.models import Message, TurnState
 from luni.scope import Scope
 
 __all__ = ["Asked", "TurnBase"]
 
-RENEWALS_A_LEASE = 3
 NONCE_BYTES = 16
 TICKET_MS = 2000
 """A turn that waits for its conversation keeps its place for so long without asking again: a dead worker's is free then."""
@@ -36,11 +36,12 @@ class Asked(msgspec.Struct):
     wait: float = 0.0
 
 
-class TurnBase:
+class TurnBase(Leased):
     """What the synchronous and the asynchronous turn share."""
 
     def __init__(self, scope: Scope, clock: Clock, hook: Hook | None, asked: Asked) -> None:
-        self._scope, self._clock, self._hook = scope, clock, hook
+        super().__init__(clock)
+        self._scope, self._hook = scope, hook
         self._asked = asked
         self._opened: ops.Opened | None = None
         self._gathering: ops.Opened | None = None
@@ -51,8 +52,7 @@ class TurnBase:
         self._owner = ""
         self._opening: tuple[str, int, str] | None = None
         self._cut = self._attempt = 0
-        self._deadline = self._renew_at = 0.0
-        self._done = self._lost = False
+        self._done = False
         self._unsure: tuple[Any, ops.Reply, list[Message]] | None = None
 
     @property
@@ -125,7 +125,7 @@ class TurnBase:
     @property
     def lost(self) -> bool:
         """Whether the lease was lost: a reply would be refused. Ask before spending money on a model."""
-        return self.should_reply and (self._lost or self._clock.monotonic() >= self._deadline)
+        return self.should_reply and self._over
 
     def _detach(self) -> str:
         handle = self.handle
@@ -143,14 +143,8 @@ class TurnBase:
     def _lease(self) -> ops.Lease:
         return ops.Lease(self._scope.address, self._owner, self._found.token, self._scope.lease_ms)
 
-    def _renewed(self, sent_at: float, *, held: bool | None) -> None:
-        """Take note of a renewal's outcome; what could not be told (``None``) is tried again until the deadline."""
-        if held:
-            self._held_from(sent_at)
-        elif held is None:
-            self._renew_at = self._clock.monotonic() + self._lease_seconds / 10
-        else:
-            self._lost = True
+    def _lost_event(self) -> Event:
+        return LeaseLost(self._scope.address, self.token)
 
     # What the two clients do with it.
 
@@ -228,12 +222,6 @@ class TurnBase:
         if not message.id:
             message = self._asked.message = msgspec.structs.replace(message, id=f"{owner}.0")
         return drafts.draft_of(self._scope, message, remember=True, timestamp=self._asked.timestamp)[1]
-
-    def _held_from(self, sent_at: float) -> None:
-        """The lease is counted from before it was asked for, so it never seems longer than it is."""
-        lease = self._scope.lease_ms / 1000
-        self._deadline = sent_at + lease
-        self._renew_at = sent_at + lease / RENEWALS_A_LEASE
 
     def _release(self) -> ops.Release | None:
         """Return what closes a turn that is open and unanswered, or still gathers."""

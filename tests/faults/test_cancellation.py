@@ -93,7 +93,7 @@ def test_the_lease_of_a_cancelled_open_is_released(server, proxy_to, namespace, 
             task = asyncio.ensure_future(session.turn().open())
             await asyncio.sleep(MOMENTS[moment])
             for _ in range(200 if moment == "when the reply is there" else 0):
-                if task.done() or not memory._backend._line._awaited:
+                if task.done() or not memory._backend._line_for("all")._awaited:
                     break
                 await asyncio.sleep(0)
             task.cancel()

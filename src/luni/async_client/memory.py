@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from luni import flows
 from luni import operations as ops
+from luni.async_client.agenda import AsyncAgenda
 from luni.async_client.documented import documented_like
+from luni.async_client.lock import AsyncLock
 from luni.async_client.session import AsyncSession
 from luni.async_renewals import AsyncRenewals
 from luni.backends import open_async_backend
@@ -20,9 +22,10 @@ from luni.client import Memory
 from luni.errors import Indeterminate, LuniError
 from luni.flows import sessions as session_flows
 from luni.flows.awaiting import drive_async
+from luni.locks import locked_place
 from luni.memory import MemoryBase
 from luni.models import (
-    Address,
+    Booking,
     Health,
     Page,
 )
@@ -40,7 +43,7 @@ class AsyncMemory(MemoryBase):
     def _begin(self) -> None:
         self._backend = open_async_backend(self.settings.url, self.settings, self._clock)
         self._execute = self._observed(self._backend.execute) if self._hook else self._backend.execute
-        self._locks: weakref.WeakValueDictionary[Address, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
         self._renewals = AsyncRenewals(self._execute, self._clock, self._hook)
 
     def _observed(
@@ -59,14 +62,14 @@ class AsyncMemory(MemoryBase):
 
         return observed
 
-    async def _run(self, address: Address | None, flow: flows.Flow) -> Any:
-        """Run a flow. The session's local lock is held until the outcome is final, even if the caller is cancelled."""
+    async def _run(self, aggregate: Hashable | None, flow: flows.Flow) -> Any:
+        """Run a flow. The aggregate's local lock is held until the outcome is final, even if the caller is cancelled."""
         self._check_open()
-        if address is None:
+        if aggregate is None:
             return await drive_async(flow, self._execute, self._abandon)
-        lock = self._locks.get(address)
+        lock = self._locks.get(aggregate)
         if lock is None:
-            lock = self._locks[address] = asyncio.Lock()
+            lock = self._locks[aggregate] = asyncio.Lock()
         await lock.acquire()
         kept = False
 
@@ -82,6 +85,13 @@ class AsyncMemory(MemoryBase):
             if not kept:
                 lock.release()
 
+    async def _sleep(self, seconds: float) -> None:
+        if self._clock.automatic:
+            await asyncio.sleep(seconds)
+        else:
+            self._clock.sleep(seconds)
+            await asyncio.sleep(0)
+
     def _abandon(self, operation: ops.Operation, future: asyncio.Future[Any]) -> None:
         """What was sent stays sent; a turn that was opened for a caller who is gone is closed."""
 
@@ -96,7 +106,7 @@ class AsyncMemory(MemoryBase):
             if release is not None:
                 self._execute(release).add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
-        future.add_done_callback(partial(undo, asks_again=isinstance(operation, ops.Open)))
+        future.add_done_callback(partial(undo, asks_again=isinstance(operation, ops.Open | ops.Lock)))
 
     def session(self, *, tenant: str, channel: str, user: str) -> AsyncSession:
         return AsyncSession(self, self._scope(tenant, channel, user))
@@ -121,6 +131,18 @@ class AsyncMemory(MemoryBase):
     ) -> Page:
         found = await self._run(None, self._pending_flow("unsent", tenant, older_than, limit, claim=claim))
         return self._swept(lambda scope: AsyncSession(self, scope), found, unsent=True)
+
+    def lock(self, tenant: str, name: str, *, ttl: float = 30.0, wait: float = 0.0) -> AsyncLock:
+        return AsyncLock(self, locked_place(tenant, name), ttl, wait)
+
+    def agenda(self, tenant: str, resource: str, *, capacity: int = 1) -> AsyncAgenda:
+        return AsyncAgenda(self, tenant, resource, capacity)
+
+    async def bookings(self, tenant: str, *, by: str, limit: int = 100) -> list[Booking]:
+        return await self._run(None, self._bookings_by_flow(tenant, by, limit))  # type: ignore[no-any-return]
+
+    async def resources(self, tenant: str) -> list[str]:
+        return await self._run(None, self._resources_flow(tenant))  # type: ignore[no-any-return]
 
     async def health(self) -> Health:
         began = time.perf_counter()

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from luni import flows, views
 from luni.async_client.documented import documented_like
+from luni.async_client.lock import AsyncLock
 from luni.async_client.turn import AsyncTurn
 from luni.client import Session
 from luni.context import Context
 from luni.flows import sessions as session_flows
+from luni.locks import locked_place
 from luni.models import (
     Attachment,
     Message,
@@ -118,8 +120,9 @@ class AsyncSession(SessionBase):
         snapshot = await self._run(self._read_flow())
         return views.info(self._scope.address, snapshot.view, snapshot.unanswered) if snapshot.view else None
 
-    async def update(self, update: SessionUpdate, *, expected_revision: int | None = None) -> int:
-        return await self._run(self._update_flow(update, expected_revision))  # type: ignore[no-any-return]
+    async def update(self, update: SessionUpdate, *, expected_revision: int | None = None, token: int | None = None) -> int:
+        self._memory._held_locks.refuse_lost(self._place, token)  # noqa: SLF001  the session is its memory's
+        return await self._run(self._update_flow(update, expected_revision, token))  # type: ignore[no-any-return]
 
     async def set_summary(self, text: str) -> int:
         return await self._run(self._summary_flow(text))  # type: ignore[no-any-return]
@@ -132,6 +135,9 @@ class AsyncSession(SessionBase):
 
     async def mark_sent(self, message_id: str, *, provider_id: str | None = None) -> bool:
         return await self._run(self._sent_flow(message_id, provider_id))  # type: ignore[no-any-return]
+
+    def lock(self, name: str, *, ttl: float = 30.0, wait: float = 0.0) -> AsyncLock:
+        return AsyncLock(self._memory, locked_place(self.tenant, name, self.channel, self.user), ttl, wait)
 
     async def end(self) -> bool:
         return await self._run(session_flows.end(self._scope))  # type: ignore[no-any-return]

@@ -42,11 +42,7 @@ class AsyncTurn(TurnBase):
     async def open(self) -> Self:
         try:
             while (pause := await self._run(self._open_flow())) is not None:
-                if self._clock.automatic:
-                    await asyncio.sleep(pause)
-                else:
-                    self._clock.sleep(pause)
-                    await asyncio.sleep(0)
+                await self._memory._sleep(pause)  # noqa: SLF001  the turn is its memory's
         except asyncio.CancelledError:
             await self.close()
             raise

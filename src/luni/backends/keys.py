@@ -15,12 +15,16 @@ from luni.errors import InvalidInput
 from luni.models import Address
 
 __all__ = [
+    "ResourceKeys",
     "SessionKeys",
     "address_of",
     "address_of_member",
+    "agenda_keys",
     "id_key",
+    "lock_keys",
     "part",
     "pending_keys",
+    "resource_keys",
     "session_keys",
     "sessions_key",
     "tenants_key",
@@ -40,6 +44,16 @@ class SessionKeys(NamedTuple):
     tenant: str
     channel: str
     unsent: str
+
+
+class ResourceKeys(NamedTuple):
+    """The keys of one resource of a tenant's agenda."""
+
+    records: str
+    timeline: str
+    due: str
+    marks: str
+    lock: str
 
 
 def part(value: object, name: str) -> str:
@@ -88,6 +102,28 @@ def pending_keys(namespace: str, tenant: str, kind: str) -> tuple[str, str]:
     """Return the key of what waits of a tenant (``kind`` ``waiting`` or ``unsent``), and that of the sweepers' claims."""
     lists = f"{namespace}:tenant:{part(tenant, 'tenant')}"
     return f"{lists}:{kind}", f"{lists}:claims"
+
+
+def lock_keys(namespace: str, tenant: str, name: str, channel: str = "", user: str = "") -> tuple[str, str]:
+    """Return the key of a named lock, and that of the hash with its fence and queue: a session's ctx, or the lock's own."""
+    if channel:
+        ctx, _, lease, *_ = session_keys(namespace, Address(tenant, channel, user)).own
+        return f"{lease}:{part(name, 'name')}", ctx
+    lock = f"{namespace}:lock:{part(tenant, 'tenant')}:{part(name, 'name')}"
+    return lock, f"{lock}:fence"
+
+
+def agenda_keys(namespace: str, tenant: str) -> tuple[str, str]:
+    """Return the keys of a tenant's bookings by customer, and of its resources."""
+    agenda = f"{namespace}:agenda:{part(tenant, 'tenant')}"
+    return f"{agenda}:customers", f"{agenda}:resources"
+
+
+def resource_keys(namespace: str, tenant: str, resource: str) -> ResourceKeys:
+    """Return the keys of a resource; its lock is the tenant's of the same name."""
+    base = f"{namespace}:agenda:{part(tenant, 'tenant')}:{part(resource, 'resource')}"
+    lock, _ = lock_keys(namespace, tenant, resource)
+    return ResourceKeys(f"{base}:records", f"{base}:timeline", f"{base}:due", f"{base}:marks", lock)
 
 
 def tenants_key(namespace: str) -> str:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from types import TracebackType
 from typing import Any, Self
 
 from luni import flows
 from luni import operations as ops
 from luni.backends import open_backend
+from luni.client.agenda import Agenda
+from luni.client.lock import Lock
 from luni.client.session import Session
 from luni.errors import LuniError
 from luni.flows import sessions as session_flows
+from luni.locks import locked_place
 from luni.memory import MemoryBase
 from luni.models import (
-    Address,
+    Booking,
     Health,
     Page,
 )
@@ -53,14 +56,14 @@ class Memory(MemoryBase):
 
         return observed
 
-    def _run(self, address: Address | None, flow: flows.Flow) -> Any:
-        """Run a flow. The session's local lock is held until the outcome is final, so its operations keep their order."""
+    def _run(self, aggregate: Hashable | None, flow: flows.Flow) -> Any:
+        """Run a flow. The aggregate's local lock is held until the outcome is final, so its operations keep their order."""
         self._check_open()
-        if address is None:
+        if aggregate is None:
             return flows.drive(flow, self._execute)
         if self._pid != os.getpid():  # a forked child: who held these is not there to give them back
             self._pid, self._locks = os.getpid(), [threading.RLock() for _ in range(STRIPES)]
-        with self._locks[hash(address) % STRIPES]:
+        with self._locks[hash(aggregate) % STRIPES]:
             return flows.drive(flow, self._execute)
 
     def session(self, *, tenant: str, channel: str, user: str) -> Session:
@@ -99,6 +102,32 @@ class Memory(MemoryBase):
         """
         found = self._run(None, self._pending_flow("unsent", tenant, older_than, limit, claim=claim))
         return self._swept(lambda scope: Session(self, scope), found, unsent=True)
+
+    def lock(self, tenant: str, name: str, *, ttl: float = 30.0, wait: float = 0.0) -> Lock:
+        """Return a named lock of a tenant, to be used in a ``with`` block. No I/O.
+
+        The block runs once or not at all, and begins only while the lock is held. It is renewed in the background at a third
+        of ``ttl`` (0.05 s to a day) and ends by itself so long after its holder's death. ``wait`` (seconds, up to 300) queues
+        for it, first come, first served; without, `LockHeld` is raised if somebody holds it. A holder that was asleep for too
+        long finds `Lock.lost`; what it writes with `Lock.token` is `Fenced`. Raises `ConfigError` at first use on a server that
+        may throw the lock away.
+        """
+        return Lock(self, locked_place(tenant, name), ttl, wait)
+
+    def agenda(self, tenant: str, resource: str, *, capacity: int = 1) -> Agenda:
+        """Return the agenda of a resource: holds and bookings that cannot overlap. No I/O.
+
+        ``capacity`` is how many bookings it takes at a time; say the same everywhere.
+        """
+        return Agenda(self, tenant, resource, capacity)
+
+    def bookings(self, tenant: str, *, by: str, limit: int = 100) -> list[Booking]:
+        """Return a customer's bookings of a tenant that are held or confirmed, by their start; at most ``limit`` (1 to 200)."""
+        return self._run(None, self._bookings_by_flow(tenant, by, limit))  # type: ignore[no-any-return]
+
+    def resources(self, tenant: str) -> list[str]:
+        """Return the names of a tenant's resources that have bookings, at most a thousand, in order."""
+        return self._run(None, self._resources_flow(tenant))  # type: ignore[no-any-return]
 
     def health(self) -> Health:
         """Return whether the store answers, and how fast. Never raises because of the store."""

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from luni import flows, views
+from luni.client.lock import Lock
 from luni.client.turn import Turn
 from luni.context import Context
 from luni.flows import sessions as session_flows
+from luni.locks import locked_place
 from luni.models import (
     Attachment,
     Message,
@@ -157,12 +159,14 @@ class Session(SessionBase):
         snapshot = self._run(self._read_flow())
         return views.info(self._scope.address, snapshot.view, snapshot.unanswered) if snapshot.view else None
 
-    def update(self, update: SessionUpdate, *, expected_revision: int | None = None) -> int:
+    def update(self, update: SessionUpdate, *, expected_revision: int | None = None, token: int | None = None) -> int:
         """Change metadata, variables or focus, key by key; return the new revision. Creates the session if there is none.
 
         Concurrent changes of other keys survive. With ``expected_revision`` raises `Conflict` if the session is at another.
+        With ``token``, that of one of this session's locks (`lock`), raises `Fenced` unless that lock is held with it.
         """
-        return self._run(self._update_flow(update, expected_revision))  # type: ignore[no-any-return]
+        self._memory._held_locks.refuse_lost(self._place, token)  # noqa: SLF001  the session is its memory's
+        return self._run(self._update_flow(update, expected_revision, token))  # type: ignore[no-any-return]
 
     def set_summary(self, text: str) -> int:
         """Replace the summary (at most 400 characters, cut between grapheme clusters); return the new revision."""
@@ -188,6 +192,13 @@ class Session(SessionBase):
         ``provider_id`` is stored with the message, as far as it is still held. Not an activity. For policies with ``outbox``.
         """
         return self._run(self._sent_flow(message_id, provider_id))  # type: ignore[no-any-return]
+
+    def lock(self, name: str, *, ttl: float = 30.0, wait: float = 0.0) -> Lock:
+        """Return a lock of this session, to be used in a ``with`` block: as `Memory.lock`, but raises `NoSession` without one.
+
+        Its token guards `update`. It does not stop turns: those have a lease of their own. No I/O.
+        """
+        return Lock(self._memory, locked_place(self.tenant, name, self.channel, self.user), ttl, wait)
 
     def end(self) -> bool:
         """End the session: everything of it is deleted; return whether there was one.

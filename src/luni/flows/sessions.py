@@ -11,7 +11,7 @@ import msgspec
 
 from luni import drafts, views, wire
 from luni import operations as ops
-from luni.errors import Conflict, InvalidInput
+from luni.errors import Conflict, Fenced, InvalidInput
 from luni.flows import Flow, attempt
 from luni.flows.turns import MERGES, making_room, meeting
 from luni.models import Address, Message, Page, SessionUpdate
@@ -39,18 +39,23 @@ def append(scope: Scope, prepare: Callable[[str], tuple[Message, ops.Draft]]) ->
     return views.stored(message, writer, seq, 0, done.arrival, done.clock_ms, done.timestamp_ms)
 
 
-def update(scope: Scope, change: SessionUpdate, expected_revision: int | None, summary: str | None) -> Flow:
+def update(
+    scope: Scope, change: SessionUpdate, expected_revision: int | None, summary: str | None, token: int | None = None
+) -> Flow:
     """Merge a change into what is stored, again while others change the same texts; return the new revision."""
     writer, seq = scope.next_id()
     snapshot = yield from attempt(scope, ops.Read(address=scope.address))
     for _ in range(MERGES):
         view = snapshot.view or views.blank_view(snapshot.now_ms)
-        result = yield from attempt(scope, _update(scope, (writer, seq), view, change, expected_revision, summary))
+        operation = _update(scope, (writer, seq), view, change, expected_revision, summary)
+        result = yield from attempt(scope, msgspec.structs.replace(operation, token=token))
         if isinstance(result, ops.Updated):
             break
         snapshot = yield from attempt(scope, ops.Read(address=scope.address))
     else:
         raise Conflict("others change this session faster than the update can be merged; nothing was stored")
+    if result.fenced:
+        raise Fenced("no lock of the session is held with this token; nothing was stored")
     if result.conflict:
         raise Conflict(f"the session is at revision {result.revision}, not {expected_revision}; nothing was stored")
     return result.revision

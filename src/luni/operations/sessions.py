@@ -6,6 +6,7 @@ from typing import Literal
 
 from luni.models import Address, Discreet
 from luni.operations.base import OnSession, Operation, Write
+from luni.operations.locks import Lock, LockLease, Unlock
 from luni.results import Opened
 
 __all__ = [
@@ -158,6 +159,8 @@ class Update(Write, frozen=True, kw_only=True):
     context: Patch | None = None
     focus: str | None = None
     summary: str | None = None
+    token: int | None = None
+    """Of one of the session's locks, which must be held with it."""
 
 
 class Pause(Write, frozen=True, kw_only=True):
@@ -238,9 +241,9 @@ class Lease(Discreet, frozen=True):
 
 
 class Renew(Operation, frozen=True, kw_only=True):
-    """Renew the leases of several turns, those that are still held with their tokens."""
+    """Renew the leases of several turns, and several locks, those that are still held with their tokens."""
 
-    leases: tuple[Lease, ...]
+    leases: tuple[Lease | LockLease, ...]
 
 
 class Release(OnSession, frozen=True, kw_only=True):
@@ -319,7 +322,9 @@ WRITES = (Receive, Open, Reply, Append, Update, Pause, Fold, Amend, MarkSent, Lo
 
 
 def compensation(operation: Operation, result: object) -> Operation | None:
-    """Return what undoes an effect nobody waits for any more: an opened turn whose caller is gone is released."""
+    """Return what undoes an effect nobody waits for any more: a turn or a lock whose caller is gone is released."""
     if isinstance(operation, Open) and isinstance(result, Opened) and result.state == "open":
         return Release(address=operation.address, owner_id=operation.lease_owner, token=result.token)
+    if isinstance(operation, Lock):
+        return Unlock(place=operation.place, owner=operation.owner)
     return None

@@ -17,11 +17,11 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
-from luni.async_client import AsyncMemory, AsyncSession, AsyncTurn
+from luni.async_client import AsyncAgenda, AsyncLock, AsyncMemory, AsyncSession, AsyncTurn
 
 __all__ = ["Blocking"]
 
-_TWINS = (AsyncMemory, AsyncSession, AsyncTurn)
+_TWINS = (AsyncMemory, AsyncSession, AsyncTurn, AsyncLock, AsyncAgenda)
 
 
 class _Loop:

@@ -16,6 +16,7 @@ import redis.exceptions as driver
 from hiredis import pack_command
 
 from luni.backends.redis import connect
+from luni.backends.redis.call import Call, with_replicas
 from luni.backends.redis.codec import decode, encode, unreadable
 from luni.backends.redis.errors import refused
 from luni.backends.redis.info import described
@@ -187,32 +188,55 @@ class AsyncRedisBackend:
         self._kind, self._arguments = connect.connection_arguments(url, settings, asynchronous=True)
         self._place = connect.place(url)
         self._most = settings.queue_max_length
-        self._line: _Line | None = None
+        self._lines: dict[str, _Line] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.namespace = settings.namespace
         self.timeout = settings.timeout
 
     def execute(self, operation: Operation) -> asyncio.Future[Any]:
         """Begin to execute one operation; the future is the reader's, so shield it."""
         call = encode(self.namespace, operation)
-        return self._submit(operation, ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args), call.script.text)
+        command = ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
+        if call.wait is None:
+            return self._submit(operation, command, call.script.text)
+        task = asyncio.get_running_loop().create_task(self._confirmed(operation, command, call))
+        self.keep(task)
+        return task
+
+    async def _confirmed(self, operation: Operation, command: tuple[Any, ...], call: Call) -> Any:
+        """Execute an operation and wait for replicas, on a line of its own kind: who waits there holds up what comes after."""
+        assert call.wait is not None  # noqa: S101  the only caller looks
+        line = self._line_for("waiting")
+        result = await self._submit_on(line, operation, command, call.script.text)
+        if not line.alive:
+            raise Indeterminate("the operation was sent, and nobody can ask the replicas any more")
+        return with_replicas(result, await self._submit_on(line, None, ("WAIT", call.wait.replicas, call.wait.ms)))
 
     def _submit(self, operation: Operation | None, command: tuple[Any, ...], text: bytes = b"") -> asyncio.Future[Any]:
+        return self._submit_on(self._line_for("all"), operation, command, text)
+
+    def _line_for(self, use: str) -> _Line:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        if self._loop is not loop:
+            self._loop, self._lines = loop, {}
+        line = self._lines.get(use)
+        if line is None or not line.alive:
+            line = self._lines[use] = _Line(self, connect.async_connection(self._kind, self._arguments))
+        return line
+
+    def _submit_on(
+        self, line: _Line, operation: Operation | None, command: tuple[Any, ...], text: bytes = b""
+    ) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         entry = _Entry(future, operation, command, text)
-        line = self._line
-        if line is None or not line.alive or self._loop is not loop:
-            self._loop = loop
-            line = self._line = _Line(self, connect.async_connection(self._kind, self._arguments))
         if len(line) >= self._most:
             entry.fail(Unavailable(f"{self._most} operations (REDIS_QUEUE_MAX_LENGTH) are waiting already"))
         else:
             line.submit(entry)
         return future
 
-    def keep(self, task: asyncio.Task[None]) -> None:
+    def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a background task until it is done."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -234,6 +258,6 @@ class AsyncRedisBackend:
 
     async def close(self) -> None:
         """Wait for what is on its way, then close the connection."""
-        line, self._line = self._line, None
-        if line is not None and self._loop is asyncio.get_running_loop():
+        lines, self._lines = self._lines, {}
+        for line in lines.values() if self._loop is asyncio.get_running_loop() else ():
             await line.close()

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from luni.backends.redis.scripts import Script
 
-__all__ = ["Arg", "Call"]
+__all__ = ["Arg", "Call", "Wait", "with_replicas"]
 
 Arg = bytes | str | int
 
 
+class Wait(NamedTuple):
+    """How many replicas are to confirm what the connection has written, and for how long they are waited for."""
+
+    replicas: int
+    ms: int
+
+
 class Call(NamedTuple):
-    """A script with its keys and arguments."""
+    """A script with its keys and arguments, and who has to confirm it."""
 
     script: Script
     keys: tuple[str, ...]
     args: list[Arg]
+    wait: Wait | None = None
+
+
+def with_replicas(result: Any, confirmed: int) -> Any:
+    """Return a result with the number of replicas that have confirmed it."""
+    return msgspec.structs.replace(result, replicas=confirmed)

@@ -7,7 +7,7 @@ from typing import Any
 
 from luni import operations as ops
 from luni.backends import keys
-from luni.backends.redis import sweeps
+from luni.backends.redis import agenda, locks, sweeps
 from luni.backends.redis.call import Arg, Call
 from luni.backends.redis.scripts import SCRIPTS
 from luni.errors import BackendError, Superseded
@@ -92,6 +92,7 @@ def _update(namespace: str, op: ops.Update) -> Call:
     args += _patch(op.metadata)
     args += _patch(op.context)
     args += (int(op.focus is not None), op.focus or "", int(op.summary is not None), op.summary or "")
+    args.append("" if op.token is None else op.token)
     return Call(SCRIPTS["update"], all_keys, args)
 
 
@@ -138,16 +139,6 @@ def _load(namespace: str, op: ops.Load) -> Call:
 def _end(namespace: str, op: ops.End) -> Call:
     all_keys, own = _keys(namespace, op.address, op.session_id)
     return Call(SCRIPTS["end"], all_keys, [op.session_id, SEEN_MS, own.member])
-
-
-def _renew(namespace: str, op: ops.Renew) -> Call:
-    found: list[str] = []
-    args: list[Arg] = []
-    for lease in op.leases:
-        ctx, _, lock, *_ = keys.session_keys(namespace, lease.address).own
-        found += (lock, ctx)
-        args += (f"{lease.owner_id}|{lease.token}", lease.lease_ms)
-    return Call(SCRIPTS["renew"], tuple(found), args)
 
 
 def _gather(namespace: str, op: ops.Gather) -> Call:
@@ -291,6 +282,8 @@ def _updated(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Updat
         return ops.Met(reply[1].decode())
     if state == "changed":
         return ops.Changed(reply[1], reply[2])
+    if state == "fenced":
+        return ops.Updated(0, fenced=True)
     _refuse_superseded(state)
     return ops.Updated(int(reply[1]), state == "conflict")
 
@@ -315,10 +308,6 @@ def _loaded(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Loaded
         return ops.Met(reply[1].decode())
     _refuse_superseded(state)
     return ops.Loaded(int(reply[1])) if state == "loaded" else None
-
-
-def _renewed(_namespace: str, _op: ops.Operation, reply: list[int]) -> ops.Renewed:
-    return ops.Renewed(tuple(one == 1 for one in reply))
 
 
 def _flag(_namespace: str, _op: ops.Operation, reply: int) -> bool:
@@ -361,13 +350,14 @@ _ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
     ops.Load: _load,
     ops.End: _end,
     ops.Gather: _gather,
-    ops.Renew: _renew,
     ops.Release: _release,
     ops.Read: _read,
     ops.Locate: _locate,
     ops.Sessions: _sessions,
     ops.Inspect: _inspect,
     **sweeps.ENCODERS,
+    **locks.ENCODERS,
+    **agenda.ENCODERS,
 }
 
 _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
@@ -383,13 +373,14 @@ _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     ops.Load: _loaded,
     ops.End: _done,
     ops.Gather: _gathered,
-    ops.Renew: _renewed,
     ops.Release: _flag,
     ops.Read: _snapshot,
     ops.Locate: _located,
     ops.Sessions: _listed,
     ops.Inspect: _inspected,
     **sweeps.DECODERS,
+    **locks.DECODERS,
+    **agenda.DECODERS,
 }
 
 

@@ -14,6 +14,11 @@ _REFUSALS = (
     "BUSY", "TRYAGAIN", "MOVED", "ASK",
 )  # fmt: skip
 
+_DAMAGE = {
+    "WRONGTYPE": "a key has another type than the wire format gives it; nothing was written",
+    "DAMAGED": "a stored booking cannot be read; it was left as it is, and nothing was written",
+}
+
 
 def refused(error: Exception) -> LuniError:
     """Return what a server's error reply means for the caller."""
@@ -27,6 +32,7 @@ def refused(error: Exception) -> LuniError:
         return Unavailable(f"the server refused the operation: {code}")
     if "unauthenticated" in text:  # what a server that wants a password says to more than ten arguments
         return Unavailable("the server refused the operation: it asks for a password")
-    if "WRONGTYPE" in text:
-        return Damaged("a key of the session has another type than the wire format gives it; nothing was written")
+    damage = next((what for word, what in _DAMAGE.items() if word in text), None)
+    if damage is not None:
+        return Damaged(damage)
     return BackendError(f"the server could not execute the script: {text[:200]}")

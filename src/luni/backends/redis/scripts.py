@@ -23,7 +23,11 @@ _SESSION_SCRIPTS = (
     "release",
     "gather",
 )
-_BARE_SCRIPTS = ("locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew")
+_AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile")
+_BARE_SCRIPTS = (
+    "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew", "lock", "unlock", "guarantees",
+    "bookings_in", "busy_in", "bookings_by", "recall", "resources",
+)  # fmt: skip
 
 
 class Script(NamedTuple):
@@ -39,5 +43,16 @@ def _load(name: str, prelude: bytes) -> Script:
     return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 
 
-_PRELUDE = (files(__package__) / "lua" / "_prelude.lua").read_bytes()
-SCRIPTS = {name: _load(name, _PRELUDE) for name in _SESSION_SCRIPTS} | {name: _load(name, b"") for name in _BARE_SCRIPTS}
+def _prelude(name: str) -> bytes:
+    return (files(__package__) / "lua" / f"{name}.lua").read_bytes()
+
+
+SCRIPTS = {
+    name: _load(name, prelude)
+    for names, prelude in (
+        (_SESSION_SCRIPTS, _prelude("_prelude")),
+        (_AGENDA_SCRIPTS, _prelude("_agenda")),
+        (_BARE_SCRIPTS, b""),
+    )
+    for name in names
+}

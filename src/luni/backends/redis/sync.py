@@ -11,7 +11,8 @@ import redis.exceptions as driver
 from hiredis import pack_command
 
 from luni.backends.redis import connect
-from luni.backends.redis.codec import Call, decode, encode, unreadable
+from luni.backends.redis.call import Call, with_replicas
+from luni.backends.redis.codec import decode, encode, unreadable
 from luni.backends.redis.errors import refused
 from luni.backends.redis.info import described
 from luni.errors import BackendError, Indeterminate, Unavailable
@@ -106,19 +107,22 @@ class RedisBackend:
     def execute(self, operation: Operation) -> Any:
         """Execute one operation in one round trip (two where the server has lost the script)."""
         call = encode(self._namespace, operation)
-        reply = self._exchange(call)
+        reply, confirmed = self._exchange(call)
         try:
-            return decode(self._namespace, operation, reply)
+            result = decode(self._namespace, operation, reply)
         except (ValueError, IndexError, TypeError, AttributeError) as error:
             raise unreadable(error) from None
+        return result if confirmed is None else with_replicas(result, confirmed)
 
-    def _exchange(self, call: Call) -> Any:
+    def _exchange(self, call: Call) -> tuple[Any, int | None]:
+        """Return a call's reply, and how many replicas have confirmed what it wrote, where somebody asks for that."""
         connection = self._connections.take()
         try:
             try:
-                return self._send(connection, "EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
+                reply = self._send(connection, "EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
             except driver.NoScriptError:
-                return self._send(connection, "EVAL", call.script.text, len(call.keys), *call.keys, *call.args)
+                reply = self._send(connection, "EVAL", call.script.text, len(call.keys), *call.keys, *call.args)
+            return reply, call.wait and self._send(connection, "WAIT", call.wait.replicas, call.wait.ms)
         except _REPLIES as error:
             raise refused(error) from None
         finally:

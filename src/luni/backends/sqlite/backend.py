@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 
 from luni import operations as ops
-from luni.backends.sqlite import bursts, sessions, sweeps, turns
+from luni.backends.sqlite import agenda, bursts, locks, sessions, sweeps, turns
 from luni.backends.sqlite.connection import Connections, translated
 from luni.backends.sqlite.rows import Tables
 from luni.clock import Clock
@@ -32,15 +32,29 @@ class SQLiteBackend:
 
     def execute(self, operation: ops.Operation) -> Any:
         """Execute one operation in one transaction."""
-        writes, handler = _HANDLERS[type(operation)]
+        kind, handler = _HANDLERS[type(operation)]
         connections = self._connections
         with connections.turn:
             connection = connections.take()
-            try:
-                connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-            except apsw.Error as error:
-                raise translated(error, place=connections.place) from None
+            if kind == "booking" and self._durability != "full":
+                return self._durably(connection, operation, handler)
+            self._begin(connection, "BEGIN" if kind == "reading" else "BEGIN IMMEDIATE")
             return self._within(connection, operation, handler)
+
+    def _begin(self, connection: Any, statement: str) -> None:
+        try:
+            connection.execute(statement)
+        except apsw.Error as error:
+            raise translated(error, place=self._connections.place) from None
+
+    def _durably(self, connection: Any, operation: ops.Operation, handler: Callable[..., Any]) -> Any:
+        """A booking that was acknowledged survives a power failure, whatever the setting is for messages."""
+        self._begin(connection, "PRAGMA synchronous=FULL")
+        try:
+            self._begin(connection, "BEGIN IMMEDIATE")
+            return self._within(connection, operation, handler)
+        finally:
+            connection.execute(f"PRAGMA synchronous={self._durability.upper()}")
 
     def _within(self, connection: Any, operation: ops.Operation, handler: Callable[..., Any]) -> Any:
         tables = Tables(connection.execute, self._clock.time_ms())
@@ -96,29 +110,53 @@ def _roll_back(connection: Any) -> None:
         connection.execute("ROLLBACK")
 
 
-_HANDLERS: dict[type[ops.Operation], tuple[bool, Callable[..., Any]]] = {
-    ops.Receive: (True, turns.accept),
-    ops.Open: (True, turns.accept),
-    ops.Reply: (True, turns.reply),
-    ops.Gather: (True, bursts.gather),
-    ops.Renew: (True, turns.renew),
-    ops.Release: (True, turns.release),
-    ops.Append: (True, sessions.append),
-    ops.Update: (True, sessions.update),
-    ops.Pause: (True, sessions.pause),
-    ops.Fold: (True, sessions.fold),
-    ops.Amend: (True, sessions.amend),
-    ops.Load: (True, sessions.load),
-    ops.End: (True, sessions.end),
-    ops.Read: (False, sessions.read),
-    ops.Locate: (False, sessions.locate),
-    ops.Sessions: (False, sessions.list_sessions),
-    ops.Inspect: (False, sessions.inspect),
-    ops.Tenants: (False, sweeps.tenants),
-    ops.Pending: (False, sweeps.pending),
-    ops.Examine: (False, sweeps.examine),
-    ops.Claim: (True, sweeps.claim),
-    ops.MarkSent: (True, sweeps.mark_sent),
+_Handlers = dict[type[ops.Operation], Callable[..., Any]]
+
+_READING: _Handlers = {
+    ops.Read: sessions.read,
+    ops.Locate: sessions.locate,
+    ops.Sessions: sessions.list_sessions,
+    ops.Inspect: sessions.inspect,
+    ops.Tenants: sweeps.tenants,
+    ops.Pending: sweeps.pending,
+    ops.Examine: sweeps.examine,
+    ops.Guarantees: locks.guarantees,
+    ops.BookingsIn: agenda.bookings_in,
+    ops.BusyIn: agenda.busy_in,
+    ops.BookingsBy: agenda.bookings_by,
+    ops.Recall: agenda.recall,
+    ops.Resources: agenda.resources,
+    ops.Reconcile: agenda.reconcile,
+}
+_WRITING: _Handlers = {
+    ops.Receive: turns.accept,
+    ops.Open: turns.accept,
+    ops.Reply: turns.reply,
+    ops.Gather: bursts.gather,
+    ops.Renew: turns.renew,
+    ops.Release: turns.release,
+    ops.Append: sessions.append,
+    ops.Update: sessions.update,
+    ops.Pause: sessions.pause,
+    ops.Fold: sessions.fold,
+    ops.Amend: sessions.amend,
+    ops.Load: sessions.load,
+    ops.End: sessions.end,
+    ops.Claim: sweeps.claim,
+    ops.MarkSent: sweeps.mark_sent,
+    ops.Lock: locks.lock,
+    ops.Unlock: locks.unlock,
+}
+_BOOKING: _Handlers = {
+    ops.Hold: agenda.hold,
+    ops.Confirm: agenda.confirm,
+    ops.Cancel: agenda.cancel,
+    ops.Move: agenda.move,
+}
+_HANDLERS: dict[type[ops.Operation], tuple[str, Callable[..., Any]]] = {
+    operation: (kind, handler)
+    for kind, handlers in (("reading", _READING), ("writing", _WRITING), ("booking", _BOOKING))
+    for operation, handler in handlers.items()
 }
 
 

@@ -17,9 +17,10 @@ from luni.settings import Settings
 
 __all__ = ["Connections", "path_of", "translated"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x6C756E69  # "luni"
-_SCHEMA = (files("luni.backends.sqlite") / "schema.sql").read_text(encoding="utf-8")
+_SCHEMAS = tuple((files("luni.backends.sqlite") / name).read_text(encoding="utf-8") for name in ("schema.sql", "agenda.sql"))
+"""What each version adds to the one before."""
 
 
 def path_of(url: str) -> str:
@@ -113,9 +114,9 @@ def _migrate(connection: Any, place: str) -> None:
         raise Incompatible(f"{place} has schema {version}; this luni knows {SCHEMA_VERSION}: upgrade luni")
     with connection:  # another process may have been faster
         connection.execute("CREATE TABLE IF NOT EXISTS schema_lock (x); DROP TABLE schema_lock")
-        if connection.pragma("user_version") == SCHEMA_VERSION:
-            return
-        if connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        version = connection.pragma("user_version")
+        if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get:
             raise Damaged(f"{place} holds tables that are not luni's; it was left as it is")
-        connection.execute(_SCHEMA)
+        for addition in _SCHEMAS[version:]:
+            connection.execute(addition)
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}")

@@ -6,6 +6,7 @@ import hashlib
 
 from luni import operations as ops
 from luni import wire
+from luni.backends.sqlite import locks
 from luni.backends.sqlite.rows import SEEN_MS, Conversation, Tables
 from luni.models import Address
 
@@ -74,10 +75,16 @@ def update(tables: Tables, op: ops.Update) -> ops.Updated | ops.Met | ops.Change
     before = tables.repeated(row, op)
     if before is not None:
         return ops.Updated(int(before))
+    if op.token is not None and not _locked(tables, row, op.token):
+        return ops.Updated(0, fenced=True)
     if row.session_id is not None and row.session_id != op.session_id:
         return ops.Met(row.session_id)
     if op.expected_revision is not None and op.expected_revision != row.rev:
         return ops.Updated(row.rev, conflict=True)
+    return _updated(tables, row, op)
+
+
+def _updated(tables: Tables, row: Conversation, op: ops.Update) -> ops.Updated | ops.Met | ops.Changed:
     if row.session_id is None:
         if not op.fresh:
             return ops.Met("")
@@ -94,6 +101,11 @@ def update(tables: Tables, op: ops.Update) -> ops.Updated | ops.Met | ops.Change
     tables.purge(row)
     tables.mark(row, op, str(row.rev))
     return ops.Updated(row.rev)
+
+
+def _locked(tables: Tables, row: Conversation, token: int) -> bool:
+    place = (row.tenant, row.channel, row.user, row.session_id or "")
+    return locks.is_held(tables, token, "tenant = ? AND channel = ? AND user = ? AND session_id = ?", place)
 
 
 def _differs(patch: ops.Patch | None, stored: bytes) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from luni import operations as ops
 from luni import wire
-from luni.backends.sqlite import bursts
+from luni.backends.sqlite import bursts, locks
 from luni.backends.sqlite.rows import Accepted, Conversation, Tables
 from luni.errors import Superseded
 
@@ -241,18 +241,20 @@ def _store_answer(tables: Tables, row: Conversation, op: ops.Reply) -> None:
 
 
 def renew(tables: Tables, op: ops.Renew) -> ops.Renewed:
-    """Renew the leases of turns, those that are still held with their tokens and not paused."""
+    """Renew the leases of turns that are held with their tokens and not paused, and locks that are held."""
     tables.saved = True
-    held = []
-    for lease in op.leases:
-        place, now = lease.address, tables.now_ms
-        tables.execute(
-            "UPDATE conversation SET lease_end_ms = ? WHERE (tenant, channel, user) = (?, ?, ?) "
-            "AND lease = ? AND lease_end_ms > ? AND paused = 0 AND session_id IS NOT NULL AND expire_ms > ?",
-            (now + lease.lease_ms, place.tenant, place.channel, place.user, f"{lease.owner_id}|{lease.token}", now, now),
-        )
-        held.append(tables.changed())
-    return ops.Renewed(tuple(held))
+    renewed = [_renewed(tables, one) if isinstance(one, ops.Lease) else locks.renew(tables, one) for one in op.leases]
+    return ops.Renewed(tuple(renewed))
+
+
+def _renewed(tables: Tables, lease: ops.Lease) -> bool:
+    place, now = lease.address, tables.now_ms
+    tables.execute(
+        "UPDATE conversation SET lease_end_ms = ? WHERE (tenant, channel, user) = (?, ?, ?) "
+        "AND lease = ? AND lease_end_ms > ? AND paused = 0 AND session_id IS NOT NULL AND expire_ms > ?",
+        (now + lease.lease_ms, place.tenant, place.channel, place.user, f"{lease.owner_id}|{lease.token}", now, now),
+    )
+    return tables.changed()
 
 
 def release(tables: Tables, op: ops.Release) -> bool:

@@ -1,7 +1,7 @@
 -- Shared by every script of a session; the client puts it in front of each.
 --
 -- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev pause fence writers loaded indexed queue
---                    unsent o:{message id} (a reply that waits to be marked as sent) w:{writer}
+--                    locks lockers (see lock.lua) unsent o:{message id} (a reply that waits to be marked as sent) w:{writer}
 --        2 …:msgs   LIST    the newest 20 messages, newest first
 --        3 …:locks  STRING  the lease, owner|token; any other form is somebody's and is left alone
 --        4 …:seen   HASH    {digest} = n|state|token|attempt|answer|ms · r:{slot} = digest · # = last n
