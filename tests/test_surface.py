@@ -12,16 +12,16 @@ import pytest
 
 import luni
 from luni import errors, operations
-from luni.async_client import AsyncMemory, AsyncSession, AsyncTurn
+from luni.async_client import AsyncAgenda, AsyncLock, AsyncMemory, AsyncSession, AsyncTurn
 from luni.backends.redis import codec
 from luni.backends.sqlite import backend as sqlite_backend
-from luni.client import Memory, Session, Turn
+from luni.client import Agenda, Lock, Memory, Session, Turn
 from luni.settings import ENVIRONMENT, Policy, Settings
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "luni"
 MODULES = sorted(SOURCE.rglob("*.py"))
-PAIRS = [(Memory, AsyncMemory), (Session, AsyncSession), (Turn, AsyncTurn)]
+PAIRS = [(Memory, AsyncMemory), (Session, AsyncSession), (Turn, AsyncTurn), (Lock, AsyncLock), (Agenda, AsyncAgenda)]
 
 
 def name_of(path):
@@ -51,7 +51,8 @@ def test_both_clients_have_the_same_signatures(plain, twin):
 
 
 def parameters(method):
-    return [(p.name, p.kind, p.default, str(p.annotation)) for p in inspect.signature(method).parameters.values()]
+    found = inspect.signature(method).parameters.values()
+    return [(p.name, p.kind, p.default, str(p.annotation).replace("Awaitable[T]", "T").replace("Async", "")) for p in found]
 
 
 def returned(method):
@@ -72,6 +73,8 @@ IO = {
         "receive", "append", "load", "messages", "amend", "redact", "context", "info", "update", "set_summary", "end", "export",
     },
     AsyncTurn: {"open", "reply", "skip", "close"},
+    AsyncLock: {"acquire", "renew", "release", "run"},
+    AsyncAgenda: {"hold", "confirm", "cancel", "move", "booking", "bookings", "free"},
 }  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def kinds():
 
 
 def is_operation(cls):
-    abstract = {operations.Operation, operations.Write, getattr(operations, "OnSession", None)}
+    abstract = {operations.Operation, operations.Write, operations.OnSession, operations.Change}
     return issubclass(cls, operations.Operation) and cls not in abstract
 
 

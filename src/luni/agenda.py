@@ -148,13 +148,13 @@ class AgendaBase:
             raise InvalidInput(f"a booking may take {ops.RESOURCES_MAX} resources at the most")
         return tuple(shares)
 
-    def _changing(self, id: object, token: object, shares: tuple[ops.Share, ...] | None = None) -> Changing:  # noqa: A002  the contract's word
+    def _changing(self, id: object, token: object, shares: tuple[ops.Share, ...] | None = None) -> Changing:
         part(id, "id")
         assert isinstance(id, str)  # noqa: S101  `part` has looked
         return Changing(self._tenant, id, shares or (self._share,), drafts.checked_token(token))
 
     def _hold_flow(
-        self, start: object, end: object, by: str, ttl: object, id: str | None, also: Any, details: object, token: object  # noqa: A002  the same
+        self, start: object, end: object, by: str, ttl: object, id: str | None, also: Any, details: object, token: object
     ) -> flows.Flow:  # fmt: skip
         start_us, end_us = interval(start, end)
         part(by, "by")
@@ -170,13 +170,13 @@ class AgendaBase:
         )  # fmt: skip
         return self._as_booking(flow)
 
-    def _confirm_flow(self, id: str, token: object) -> flows.Flow:  # noqa: A002  the same
+    def _confirm_flow(self, id: str, token: object) -> flows.Flow:
         return self._as_booking(booking_flows.change(self._needs, ops.Confirm, self._changing(id, token)))
 
-    def _cancel_flow(self, id: str, token: object) -> flows.Flow:  # noqa: A002  the same
+    def _cancel_flow(self, id: str, token: object) -> flows.Flow:
         return self._as_booking(booking_flows.change(self._needs, ops.Cancel, self._changing(id, token), missing_ok=True))
 
-    def _move_flow(self, id: str, start: object, end: object, token: object) -> flows.Flow:  # noqa: A002  the same
+    def _move_flow(self, id: str, start: object, end: object, token: object) -> flows.Flow:
         start_us, end_us = interval(start, end)
         return self._as_booking(
             booking_flows.change(self._needs, ops.Move, self._changing(id, token), start_us=start_us, end_us=end_us)
@@ -186,7 +186,7 @@ class AgendaBase:
         found = yield from flow
         return None if found is None else booking_of(self._tenant, found[0], pending=found[1])
 
-    def _booking_flow(self, id: str) -> flows.Flow:  # noqa: A002  the same
+    def _booking_flow(self, id: str) -> flows.Flow:
         part(id, "id")
         found = yield from booking_flows.recall(self._needs, self._tenant, self.resource, (id,))
         return booking_of(self._tenant, found[0]) if found else None

@@ -47,17 +47,17 @@ class AsyncAgenda(AgendaBase):
         *,
         by: str,
         ttl: float | timedelta = 300.0,
-        id: str | None = None,  # noqa: A002  the contract's word
+        id: str | None = None,
         also: Iterable[AsyncAgenda | str] = (),
         details: dict[str, Any] | None = None,
         token: int | None = None,
     ) -> Booking:
         return await self._change(self._hold_flow(start, end, by, ttl, id, also, details, token))  # type: ignore[no-any-return]
 
-    async def confirm(self, id: str, *, token: int | None = None) -> Booking:  # noqa: A002  the contract's word
+    async def confirm(self, id: str, *, token: int | None = None) -> Booking:
         return await self._change(self._confirm_flow(id, token))  # type: ignore[no-any-return]
 
-    async def cancel(self, id: str, *, token: int | None = None) -> Booking | None:  # noqa: A002  the same
+    async def cancel(self, id: str, *, token: int | None = None) -> Booking | None:
         return await self._change(self._cancel_flow(id, token))  # type: ignore[no-any-return]
 
     async def move(
@@ -70,7 +70,7 @@ class AsyncAgenda(AgendaBase):
     ) -> Booking:
         return await self._change(self._move_flow(id, start, end, token))  # type: ignore[no-any-return]
 
-    async def booking(self, id: str) -> Booking | None:  # noqa: A002  the same
+    async def booking(self, id: str) -> Booking | None:
         return await self._read(self._booking_flow(id))  # type: ignore[no-any-return]
 
     async def bookings(self, start: datetime, end: datetime) -> list[Booking]:

@@ -44,7 +44,7 @@ class Agenda(AgendaBase):
         *,
         by: str,
         ttl: float | timedelta = 300.0,
-        id: str | None = None,  # noqa: A002  the contract's word
+        id: str | None = None,
         also: Iterable[Agenda | str] = (),
         details: dict[str, Any] | None = None,
         token: int | None = None,
@@ -57,14 +57,14 @@ class Agenda(AgendaBase):
         """
         return self._change(self._hold_flow(start, end, by, ttl, id, also, details, token))  # type: ignore[no-any-return]
 
-    def confirm(self, id: str, *, token: int | None = None) -> Booking:  # noqa: A002  the contract's word
+    def confirm(self, id: str, *, token: int | None = None) -> Booking:
         """Confirm a hold: it is a booking now. Confirming again is fine. Raises `HoldExpired` if there is none (any more).
 
         On a server with replicas the booking is ``pending`` until one of them has it (`Settings.wait_replicas`).
         """
         return self._change(self._confirm_flow(id, token))  # type: ignore[no-any-return]
 
-    def cancel(self, id: str, *, token: int | None = None) -> Booking | None:  # noqa: A002  the same
+    def cancel(self, id: str, *, token: int | None = None) -> Booking | None:
         """Cancel a hold or a booking; return it, also if it was cancelled before; ``None`` if there is none.
 
         Its id stays known, so that a late repetition of its hold does not bring it back.
@@ -85,7 +85,7 @@ class Agenda(AgendaBase):
         """
         return self._change(self._move_flow(id, start, end, token))  # type: ignore[no-any-return]
 
-    def booking(self, id: str) -> Booking | None:  # noqa: A002  the same
+    def booking(self, id: str) -> Booking | None:
         """Return a booking by its id, a cancelled one too; ``None`` if there is none (any more)."""
         return self._read(self._booking_flow(id))  # type: ignore[no-any-return]
 

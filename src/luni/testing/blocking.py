@@ -98,7 +98,7 @@ class Blocking:
             return self
         return Blocking(result, self._loop) if isinstance(result, _TWINS) else result
 
-    def run(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    def on_loop(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         """Call ``function`` on the event loop and run what it returns to its end: for what needs a running loop to begin."""
 
         async def begun() -> Any:

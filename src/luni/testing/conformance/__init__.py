@@ -32,6 +32,7 @@ alone, and the tests that need it skip with that reason.
 One subject may be run alone: ``from luni.testing.conformance.turns import *``.
 """
 
+from luni.testing.conformance.bookings import *  # noqa: F403
 from luni.testing.conformance.bursts import *  # noqa: F403
 from luni.testing.conformance.changes import *  # noqa: F403  the tests of a subject
 from luni.testing.conformance.concurrency import *  # noqa: F403
@@ -44,6 +45,7 @@ from luni.testing.conformance.imports import *  # noqa: F403
 from luni.testing.conformance.leases import *  # noqa: F403
 from luni.testing.conformance.limits import *  # noqa: F403
 from luni.testing.conformance.messages import *  # noqa: F403
+from luni.testing.conformance.named_locks import *  # noqa: F403
 from luni.testing.conformance.pauses import *  # noqa: F403
 from luni.testing.conformance.repetitions import *  # noqa: F403
 from luni.testing.conformance.replies import *  # noqa: F403

@@ -94,7 +94,7 @@ class Store:
 def executed(memory: Any, operation: Any) -> Any:
     """Execute one operation, as it is, on a memory's backend: what a retry after a lost reply does."""
     execute = memory._backend.execute
-    return memory.run(execute, operation) if isinstance(memory, Blocking) else execute(operation)
+    return memory.on_loop(execute, operation) if isinstance(memory, Blocking) else execute(operation)
 
 
 def inner(thing: Any) -> Any:
