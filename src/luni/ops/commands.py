@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 import prompt_toolkit  # noqa: F401  chat needs it: a missing extra is told at once, by `luni.cli`
 import typer
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 import luni
 from luni.client import Session
@@ -24,13 +20,13 @@ from luni.ops import demo as demonstration
 from luni.ops import doctor as health
 from luni.ops import replay as recording
 from luni.ops import screens, waiting
+from luni.ops.booking_commands import bookings
 from luni.ops.conversations import check_files
 from luni.ops.store import NotFound, data_dir, locate, missing_file, open_memory, settings_for
+from luni.ops.terminal import AsJson, Tenant, Url, ask, progress, report, stderr, stdout
 from luni.settings import Policy
 
 __all__ = ["app"]
-
-PIPED_WIDTH = 120
 
 app = typer.Typer(
     name="luni", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
@@ -38,13 +34,8 @@ app = typer.Typer(
     epilog="Status: 0 done · 1 failed or not found · 2 usage or bad input · 3 the store is unavailable.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
+app.add_typer(bookings, name="bookings", rich_help_panel="Look after bookings")
 
-Url = Annotated[
-    str | None,
-    typer.Option(help="sqlite:///FILE or redis://HOST. Without it LUNI_URL or the other settings decide.", metavar="URL"),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")]
-Tenant = Annotated[str, typer.Argument(help="Whose assistant it is.", show_default=False)]
 ChannelOrId = Annotated[str, typer.Argument(help="The channel; without USER, a session's id.", metavar="CHANNEL|ID")]
 User = Annotated[str | None, typer.Argument(help="Who talks to the assistant.", show_default=False)]
 
@@ -71,9 +62,9 @@ def demo(url: Url = None, as_json: AsJson = False) -> None:  # noqa: FBT002  typ
     On a temporary SQLite file, or on --url with a tenant of its own; its sessions are ended afterwards.
     """
     settings = settings_for(url) if url else None
-    with _progress("replaying", demonstration.size(), shown=not as_json) as advance:
+    with progress("replaying", demonstration.size(), shown=not as_json) as advance:
         found = demonstration.demo(settings, advance=advance)
-    _print(as_json, found, lambda: screens.demo(found))
+    report(as_json, found, lambda: screens.demo(found))
 
 
 @app.command(rich_help_panel="See it work")
@@ -93,9 +84,9 @@ def replay(
     """
     size = check_files(files)
     total = None if limit else size
-    with open_memory(settings_for(url)) as memory, _progress("replaying", total, shown=not as_json) as advance:
+    with open_memory(settings_for(url)) as memory, progress("replaying", total, shown=not as_json) as advance:
         found = recording.replay(memory, files, tenant=tenant, limit=limit, skip_bad=skip_bad, advance=advance)
-    _print(as_json, found, lambda: screens.replay(found))
+    report(as_json, found, lambda: screens.replay(found))
 
 
 @app.command(rich_help_panel="See it work")
@@ -133,8 +124,8 @@ def list_sessions(
         page = memory.sessions(tenant, paused=paused, limit=limit, cursor=cursor)
     path = missing_file(settings)
     if path is not None and not as_json:
-        _stderr().print(f"{path} is not there yet", style="dim", highlight=False)
-    _print(as_json, page, lambda: screens.sessions(tenant, page, time.time()))
+        stderr().print(f"{path} is not there yet", style="dim", highlight=False)
+    report(as_json, page, lambda: screens.sessions(tenant, page, time.time()))
 
 
 @app.command(rich_help_panel="Look after sessions")
@@ -146,7 +137,7 @@ def show(
         export = locate(memory, tenant, channel, user).export()
     if export is None:
         raise NotFound("the session ended meanwhile")
-    _print(as_json, export, lambda: screens.show(export, time.time()))
+    report(as_json, export, lambda: screens.show(export, time.time()))
 
 
 OptionalTenant = Annotated[str | None, typer.Argument(help="Of this tenant only; of all without it.", show_default=False)]
@@ -164,7 +155,7 @@ def unanswered(
     """
     with open_memory(settings_for(url), reading=True) as memory:
         found = waiting.unanswered(memory, tenant, older_than=older_than, limit=limit)
-    _print(as_json, found, lambda: screens.pending(found, "Nothing waits for an answer."))
+    report(as_json, found, lambda: screens.pending(found, "Nothing waits for an answer."))
 
 
 @app.command(rich_help_panel="Look after sessions")
@@ -177,7 +168,7 @@ def unsent(
     """
     with open_memory(settings_for(url), reading=True) as memory:
         found = waiting.unsent(memory, tenant, older_than=older_than, limit=limit)
-    _print(as_json, found, lambda: screens.pending(found, "Nothing waits to be sent."))
+    report(as_json, found, lambda: screens.pending(found, "Nothing waits to be sent."))
 
 
 @app.command(rich_help_panel="Look after sessions")
@@ -194,24 +185,27 @@ def end(
         session = locate(memory, tenant, channel, user)
         info = session.info()
         if not yes:
-            _confirm(f"Delete {info.message_count if info else 0} messages and all else of {session.user!r} for good?")
+            ask(
+                f"Delete {info.message_count if info else 0} messages and all else of {session.user!r} for good?",
+                instead="ends the session",
+            )
         if info is None or not session.end():
             raise NotFound("the session ended meanwhile")
-    _print(as_json, {"ended": True, "session_id": info.session_id}, lambda: f"Ended {info.session_id}.")
+    report(as_json, {"ended": True, "session_id": info.session_id}, lambda: f"Ended {info.session_id}.")
 
 
 @app.command(rich_help_panel="Look after sessions")
 def doctor(url: Url = None, as_json: AsJson = False) -> None:  # noqa: FBT002
     """Check versions, settings and the store; say what a power failure would lose. Status 3 if the store is unreachable."""
     found = health.examine(settings_for(url))
-    _print(as_json, found, lambda: screens.doctor(found))
+    report(as_json, found, lambda: screens.doctor(found))
     if not found.healthy:
         raise Unavailable(found.problem)
 
 
 def _converse(session: Session, history: Callable[[], Path], language: talk.Language, *, as_json: bool) -> None:
     say, status = talk.words(language), ""
-    console = _stdout()
+    console = stdout()
     if sys.stdin.isatty() and not as_json:
         console.print(screens.heading("luni chat", say.welcome), screens.plain(say.help), "", sep="\n")
     with talk.lines(history, lambda: status) as next_line:
@@ -222,68 +216,19 @@ def _converse(session: Session, history: Callable[[], Path], language: talk.Lang
                 said = talk.exchange(session, text, language)
                 status = f" {said.prompt_tokens:,} prompt tokens · full history {said.full_history_tokens:,} "
                 reply = said.reply or say.elsewhere.format(state=said.state)
-                _print(as_json, said, lambda reply=reply: screens.plain(reply))  # type: ignore[misc]
+                report(as_json, said, lambda reply=reply: screens.plain(reply))  # type: ignore[misc]
 
 
 def _command(session: Session, command: str, say: talk.Words, *, as_json: bool) -> None:
     if command == "/context":
         text = session.context().to_text() or say.no_session
-        _print(as_json, {"context": text}, lambda: screens.plain(text))
+        report(as_json, {"context": text}, lambda: screens.plain(text))
     elif command == "/show":
         export = session.export()
-        _print(as_json, export, lambda: screens.show(export, time.time()) if export else say.no_session)
+        report(as_json, export, lambda: screens.show(export, time.time()) if export else say.no_session)
     elif command == "/end":
         ended = session.end()
-        _print(as_json, {"ended": ended}, lambda: say.ended if ended else say.no_session)
+        report(as_json, {"ended": ended}, lambda: say.ended if ended else say.no_session)
     else:
         text = say.help if command == "/help" else say.unknown.format(help=say.help)
-        _print(as_json, {"help": text}, lambda: text)
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise InvalidInput("nobody can be asked here: --yes ends the session without asking")
-    if not typer.confirm(screens.plain(question), err=True):
-        raise NotFound("nothing was deleted")
-
-
-def _print(as_json: bool, found: Any, screen: Callable[[], RenderableType]) -> None:  # noqa: FBT001  every command passes it
-    if not as_json:
-        _show(screen())
-        return
-    text = msgspec.json.encode(found)
-    print((msgspec.json.format(text, indent=2) if sys.stdout.isatty() else text).decode())  # noqa: T201  the same
-
-
-def _show(screen: RenderableType) -> None:
-    console = _stdout()
-    if console.is_terminal:
-        console.print(screen)
-        return
-    with console.capture() as captured:
-        console.print(screen)
-    print("\n".join(map(str.rstrip, captured.get().splitlines())))  # noqa: T201  the same
-
-
-def _stdout() -> Console:
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPED_WIDTH
-    return console
-
-
-def _stderr() -> Console:
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
-
-
-@contextmanager
-def _progress(what: str, total: int | None, *, shown: bool) -> Iterator[recording.Advance]:
-    """A bar on standard error while this takes, where a person looks."""
-    console = _stderr()
-    columns = (
-        TextColumn("{task.description}", style="dim"), BarColumn(bar_width=None), TaskProgressColumn(),
-        TextColumn("{task.fields[turns]:,} turns"), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:
-        task = progress.add_task(what, total=total, turns=0)
-        yield lambda size, turns: progress.update(task, advance=size, turns=turns)
+        report(as_json, {"help": text}, lambda: text)

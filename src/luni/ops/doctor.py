@@ -13,9 +13,12 @@ import apsw
 import msgspec
 
 import luni
+from luni import operations as ops
 from luni.backends.sqlite.connection import path_of
 from luni.client import Memory
+from luni.clock import SystemClock
 from luni.errors import ConfigError, LuniError
+from luni.flows.locks import Guarantee
 from luni.ops.store import missing_file
 from luni.settings import ENVIRONMENT, Settings
 
@@ -39,6 +42,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
     latency_ms: float | None
     lost_on_power_failure: str
+    locks_and_bookings: str
     versions: dict[str, str]
     store: dict[str, Any]
     warnings: list[str]
@@ -62,11 +66,31 @@ def examine(settings: Settings) -> Diagnosis:
         problem=problem,
         latency_ms=round(health.latency_ms, 3) if health.ok else None,
         lost_on_power_failure=lost,
+        locks_and_bookings=_promise(place, settings) if not problem else "cannot be told: the store does not answer",
         versions=versions,
         store=place,
         warnings=_warnings(place) + _file_warnings(settings.url),
         settings=_settings(settings),
     )
+
+
+_ONE_FILE = "kept: one file is the one authority"
+
+
+def _promise(store: dict[str, Any], settings: Settings) -> str:
+    """Return whether locks and bookings are kept here, or why they are refused."""
+    if store["backend"] == "sqlite":
+        return _ONE_FILE
+    eviction = store.get("eviction", "unknown")
+    found = ops.Guaranteed("" if eviction == "unknown" else eviction, int(store.get("replicas", 0)))
+    guarantee = Guarantee(SystemClock())
+    try:
+        guarantee.note(found, declared=settings.noeviction)
+    except ConfigError as error:
+        return f"refused: {error}"
+    needed = guarantee.replicas(settings.wait_replicas)
+    kept = "kept" if eviction != "unknown" else "kept, as LUNI_NOEVICTION declares"
+    return f"{kept}; a booking is pending until {needed} of {found.replicas} replicas has it" if needed else kept
 
 
 def _described(memory: Memory) -> tuple[dict[str, Any], str]:
@@ -85,6 +109,7 @@ def _not_there(settings: Settings, path: Path) -> Diagnosis:
         problem="" if able else f"{path} cannot be made: {folder} is not a directory that can be written",
         latency_ms=None,
         lost_on_power_failure=f"{kept} (there is no file yet)",
+        locks_and_bookings=_ONE_FILE,
         versions=_versions("", settings.url),
         store={"backend": "sqlite", "place": str(path), "file": "none yet: it is made at first use"},
         warnings=_file_warnings(settings.url),
@@ -114,9 +139,12 @@ def _warnings(store: dict[str, Any]) -> list[str]:
     found = []
     eviction = store.get("eviction")
     if eviction not in {None, "noeviction"}:
-        found.append(f"maxmemory-policy is {eviction}: under pressure the server throws sessions away; set noeviction")
+        found.append(
+            f"maxmemory-policy is {eviction}: under pressure the server throws sessions away, and locks and "
+            "bookings are refused; set noeviction"
+        )
     if store.get("append_only_file") is False:
-        found.append("the append-only file is off: a restart of the server loses turns; set appendonly yes")
+        found.append("the append-only file is off: a restart of the server loses turns and bookings; set appendonly yes")
     return found
 
 

@@ -260,6 +260,7 @@ def doctor(found: Diagnosis) -> RenderableType:
     for key, value in found.store.items():
         store.add_row(_LABELS.get(key, key.replace("_", " ")), Text(_readable(key, value)))
     store.add_row("power cut loses", Text(found.lost_on_power_failure))
+    store.add_row("locks, bookings", Text(plain(found.locks_and_bookings)))
     versions = _grid()
     for label, value in found.versions.items():
         versions.add_row(label, Text(value))
