@@ -19,7 +19,7 @@ def age_context(raw: Any, key: bytes, ms: int) -> None:
         if name == b"pause" and text:
             until, at, note = text.split(b"|", 2)
             raw.hset(key, name, b"%d|%d|%b" % (int(until) and max(1, int(until) - ms), int(at) - ms, note))
-        if name in {b"locks", b"lockers"}:
+        if name in {b"locks", b"lockers", b"unlocked"}:
             raw.hset(key, name, aged_entries(text, ms))
         if name.startswith(b"o:"):
             head, stamp, rest = re.split(rb'(?<="timestamp":)(\d+)', text, maxsplit=1)
@@ -33,7 +33,7 @@ def aged_entries(text: bytes, ms: int) -> bytes:
 
 def age_fence(raw: Any, key: bytes, ms: int) -> None:
     """The same, of a tenant's lock."""
-    for name in (b"locks", b"lockers"):
+    for name in (b"locks", b"lockers", b"unlocked"):
         if text := raw.hget(key, name):
             raw.hset(key, name, aged_entries(text, ms))
 
@@ -93,5 +93,6 @@ AGES = {
     b"records": age_bookings,
     b"timeline": age_timeline,
     b"due": age_list,
+    b"over": age_list,
     b"resources": age_list,
 }

@@ -22,7 +22,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_US = 7_258_118_400_000_000  # the year 2200: below 2**53, so that Lua's numbers are exact
 LONGEST_US = 366 * 86_400 * 1_000_000
 MIN_HOLD_MS, MAX_HOLD_MS = 50, 7 * 24 * 3600 * 1000
-MAX_LISTED = 500
+MAX_SLOTS = 10_000
 MICROSECOND = timedelta(microseconds=1)
 
 
@@ -92,6 +92,7 @@ def booking_of(tenant: str, record: ops.Record, *, pending: bool = False) -> Boo
         tenant=tenant,
         resource=record.shares[0][0],
         resources=tuple(resource for resource, _ in record.shares),
+        capacities=tuple(capacity for _, capacity in record.shares),
         start=moment(record.start_us),
         end=moment(record.end_us),
         by=record.by,
@@ -211,6 +212,8 @@ class AgendaBase:
         units = yield from booking_flows.busy_in(self._needs, self._tenant, self._share, start_us, end_us)
         gaps = free_intervals(units, start_us, end_us, duration_us)
         if step_us:
+            if sum((end - begin) // step_us for begin, end in gaps) > MAX_SLOTS:
+                raise InvalidInput(f"there are more than {MAX_SLOTS} such intervals: ask for a shorter time, or a longer step")
             gaps = _slots(gaps, start_us, duration_us, step_us)
         return [Interval(moment(begin), moment(end)) for begin, end in gaps]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from luni import operations as ops
@@ -44,12 +45,12 @@ class AsyncRenewals(Leases):
         sent_at = self._clock.monotonic()
         for leases, operation in self._take_due(sent_at):
             future = self._execute(operation)
-            future.add_done_callback(lambda done, leases=leases: self._answered(leases, sent_at, done))  # type: ignore[misc]
+            future.add_done_callback(partial(self._answered, leases, operation, sent_at))
         self._arm_for_next()
 
-    def _answered(self, leases: list[Leased], sent_at: float, done: asyncio.Future[Any]) -> None:
+    def _answered(self, leases: list[Leased], operation: ops.Renew, sent_at: float, done: asyncio.Future[Any]) -> None:
         error = BackendError("cancelled") if done.cancelled() else done.exception()
-        self._note(leases, sent_at, error if isinstance(error, LuniError) else done.result())
+        self._note(leases, operation, sent_at, error if isinstance(error, LuniError) else done.result())
         self._arm_for_next()
 
     def _arm_for_next(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 
 from luni import operations as ops
@@ -18,7 +19,7 @@ class Leased:
     """A turn's lease or a lock. Its deadline is counted on the local monotonic clock, from before it was asked for."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self._clock, self._pid = clock, os.getpid()
         self._deadline = self._renew_at = 0.0
         self._lost = False
 
@@ -39,16 +40,22 @@ class Leased:
 
     @property
     def _over(self) -> bool:
-        return self._lost or self._clock.monotonic() >= self._deadline
+        return self._lost or self._clock.monotonic() >= self._deadline or self._elsewhere
+
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether this is a forked child: what its parent holds is not the child's."""
+        return self._pid != os.getpid()
 
     def _held_from(self, sent_at: float) -> None:
         """Count from before it was asked for, so it never seems longer than it is."""
+        self._pid = os.getpid()
         self._deadline = sent_at + self._lease_seconds
         self._renew_at = sent_at + self._lease_seconds / RENEWALS_A_LEASE
 
     def _renewed(self, sent_at: float, *, held: bool | None) -> None:
         """Take note of a renewal's outcome; what could not be told (``None``) is tried again until the deadline."""
-        if held:
+        if held and not self._over:
             self._held_from(sent_at)
         elif held is None:
             self._renew_at = self._clock.monotonic() + self._lease_seconds / 10

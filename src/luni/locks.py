@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from typing import Any
 
 from luni import drafts, flows
@@ -42,6 +44,7 @@ class LockBase(Leased):
         self._ttl_ms = drafts.milliseconds(ttl, "ttl", low=MIN_TTL_MS, high=MAX_TTL_MS)
         self._wait = drafts.milliseconds(wait, "wait", low=0, high=MAX_WAIT_MS) / 1000
         self._owner = ""
+        self._taken = threading.Lock()
         self._begun_at: float | None = None
         self._token = 0
         self._held = False
@@ -61,7 +64,10 @@ class LockBase(Leased):
 
     @property
     def lost(self) -> bool:
-        """Whether it was acquired here, not released, and is no longer held: what it guards may be somebody else's by now."""
+        """Whether it was acquired, not released, and is no longer held here: what it guards may be somebody else's by now.
+
+        Once true it stays true until it is released. In a forked child, what the parent holds is lost.
+        """
         return self._held and self._over
 
     # what renews it needs of it
@@ -78,9 +84,11 @@ class LockBase(Leased):
 
     # what the two clients do with it
 
-    def _check_free(self) -> None:
-        if self._held:
-            raise InvalidInput("the lock is acquired already; release it first, or use another lock object")
+    def _take(self) -> None:
+        """One acquisition of this object at a time: two would pass for one holder."""
+        if not self._taken.acquire(blocking=False):
+            raise InvalidInput("this lock object is in use; each task and each thread needs one of its own: memory.lock(…)")
+        self._pid = os.getpid()
 
     def _acquire_flow(self) -> flows.Flow:
         """Ask once; return how many seconds to sleep before asking again, ``None`` when it is acquired."""
@@ -110,12 +118,21 @@ class LockBase(Leased):
         return max(0.001, min(FIRST_POLL * (1 + found.ahead), LAST_POLL, left))
 
     def _give_up(self) -> ops.Unlock | None:
-        """Return what releases it, or gives up the place in the queue; ``None`` if it was never asked for."""
-        if not self._owner:
+        """Return what releases it, or gives up the place in the queue; ``None`` if it was never asked for, or not here."""
+        if self._elsewhere:
             return None
-        operation = ops.Unlock(place=self._place, owner=self._owner, token=self._token if self._held else 0)
+        if not self._owner:
+            self._untake()
+            return None
+        token = self._token if self._held else 0
+        operation = ops.Unlock(place=self._place, owner=self._owner, token=token, blind=not token)
         self._owner, self._begun_at, self._held, self._lost = "", None, False, False
+        self._untake()
         return operation
+
+    def _untake(self) -> None:
+        if self._taken.locked():
+            self._taken.release()
 
     def _release_flow(self, operation: ops.Unlock) -> flows.Flow:
         return flows.attempt(self._base, operation)

@@ -262,8 +262,9 @@ BookingState = Literal["held", "confirmed", "cancelled", "pending"]
 class Booking(Discreet, frozen=True, kw_only=True):
     """An interval ``[start, end)`` of one resource or several. Times are UTC.
 
-    ``expires`` is when a hold ends that nobody confirms, by the store's clock; ``unit`` which of a resource's ``capacity``
-    it takes; ``by`` whose it is; ``details`` what `Agenda.hold` was given.
+    ``expires`` is when a hold ends that nobody confirms, by the store's clock; ``resources`` are all that it takes,
+    ``capacities`` theirs as they were then, ``unit`` which of the first one's units it takes; ``by`` whose it is; ``details``
+    what `Agenda.hold` was given.
     """
 
     _shown = ("resource", "state", "start", "end")
@@ -277,6 +278,7 @@ class Booking(Discreet, frozen=True, kw_only=True):
     state: BookingState
     expires: datetime | None = None
     resources: tuple[str, ...] = ()
+    capacities: tuple[int, ...] = ()
     unit: int = 0
     details: dict[str, Any] | None = None
     created: datetime | None = None

@@ -38,9 +38,14 @@ class Leases:
         self._clock, self._hook = clock, hook
         self._due_at: dict[Leased, float] = {}
         self._times: dict[float, dict[Leased, None]] = {}
+        self._begun_by = os.getpid()
 
     def _put(self, lease: Leased) -> float:
         """Let a lease be due at its time; return that."""
+        if self._begun_by != os.getpid():  # a forked child renews nothing of its parent's
+            self._begun_by = os.getpid()
+            self._due_at.clear()
+            self._times.clear()
         step = max(SHORTEST_STEP, lease._lease_seconds / STEPS_A_LEASE)
         due = self._due_at[lease] = math.ceil(lease._renew_at / step) * step
         while True:
@@ -68,12 +73,12 @@ class Leases:
             leases = due[begin : begin + AT_ONCE]
             yield leases, ops.Renew(leases=tuple([lease._lease() for lease in leases]))
 
-    def _note(self, leases: list[Leased], sent_at: float, result: ops.Renewed | LuniError) -> None:
+    def _note(self, leases: list[Leased], operation: ops.Renew, sent_at: float, result: ops.Renewed | LuniError) -> None:
         """Take note of the outcome for each of the leases, and of when it is due again."""
         outcomes: Any = result.held if isinstance(result, ops.Renewed) else [None] * len(leases)
-        for lease, held in zip(leases, outcomes, strict=True):
-            if lease not in self._due_at:
-                continue  # closed meanwhile
+        for lease, sent, held in zip(leases, operation.leases, outcomes, strict=True):
+            if lease not in self._due_at or lease._lease() != sent:
+                continue  # closed meanwhile, or acquired anew
             lease._renewed(sent_at, held=held)
             if lease.lost:
                 self.discard(lease)
@@ -139,7 +144,7 @@ class Renewals(Leases):
             result = self._execute(operation)
         except LuniError as error:
             result = error
-        self._note(leases, sent_at, result)
+        self._note(leases, operation, sent_at, result)
 
     def close(self) -> None:
         """Stop renewing."""

@@ -226,7 +226,7 @@ class TurnBase(Leased):
     def _release(self) -> ops.Release | None:
         """Return what closes a turn that is open and unanswered, or still gathers."""
         held = self._gathering or (self._opened if self._opened and self.should_reply else None)
-        if held is None:
+        if held is None or self._elsewhere:
             return None
         self._done, self._gathering = True, None
         return ops.Release(address=self._scope.address, owner_id=self._owner, token=held.token)

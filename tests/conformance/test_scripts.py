@@ -13,7 +13,7 @@ ALLOWED = {
     "DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HGET", "HGETALL", "HINCRBY", "HLEN", "HMGET",
     "HSET", "INFO", "LINDEX", "LINSERT", "LLEN", "LPOP", "LPUSH", "LRANGE", "LREM", "LSET", "LTRIM",
     "PEXPIRE", "PEXPIREAT", "PTTL", "RPOP", "RPUSH", "SET", "TIME", "ZADD", "ZCARD", "ZCOUNT",
-    "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZREM", "ZREVRANGEBYLEX", "ZREVRANGEBYSCORE", "ZSCORE",
+    "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGEBYLEX", "ZREVRANGEBYSCORE", "ZSCORE",
 }  # fmt: skip
 """Commands that Redis 6.2 has, and that change nothing outside the keys they are given."""
 

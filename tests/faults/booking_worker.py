@@ -89,6 +89,8 @@ class Bookings:
         if outcome == UNKNOWN and self._random.random() < 0.5:  # say it again, as a caller would
             outcome = self._call("hold", resource, name, start=start, end=end, ttl=ttl)
         fate = self._random.random()
+        if self._random.random() < self._options["lingers"]:
+            time.sleep(self._random.choice((0.1, 0.2)))  # long enough for some holds to expire
         if outcome in {"ok", UNKNOWN} and fate < 0.7:
             if self._call("confirm", resource, name) != "gone":
                 self._mine.append((resource, name))

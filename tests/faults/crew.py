@@ -84,7 +84,7 @@ class Nemesis:
 
     def __init__(
         self, crew: Crew, chance: random.Random, *, server: Any = None, proxy: Any = None, lost: tuple[bytes, ...] = (),
-        gentle: bool = False,
+        gentle: bool = False, only: str = "",
     ) -> None:  # fmt: skip
         self._crew, self._chance, self._server, self._proxy, self._lost = crew, chance, server, proxy, lost
         self.done: Counter[str] = Counter()
@@ -93,6 +93,7 @@ class Nemesis:
             self._ways += [self.server_paused] if gentle else [self.server_paused, self.server_killed]
         if proxy is not None:
             self._ways += [self.connections_reset, self.reply_lost, self.reply_lost]
+        self._ways = [way for way in self._ways if only in {"", way.__name__}]
 
     def strike(self) -> None:
         """Do one fault; every way in turn, at random times."""

@@ -140,7 +140,7 @@ def vanished(history: list[Op]) -> tuple[int, list[Any]]:
 
 
 def certain_overlaps(history: list[Op]) -> list[Any]:
-    """No two bookings of one resource that overlap were both certainly there at one instant, whether anybody read then or not."""
+    """No two bookings of one resource that overlap were certainly there at one instant, whether anybody read then or not."""
     changes: dict[Any, list[Op]] = defaultdict(list)
     for op in history:
         if op.kind in {"hold", "confirm", "cancel", "move"}:

@@ -16,7 +16,8 @@ from luni.backends.redis.scripts import SCRIPTS
 
 PROCESSES, ATTEMPTS, FAULTS = 8, 50_000, 60
 BUSY = {
-    "resources": 40, "quarters": 90, "ttls": [0.3, 5, 60], "changes": 0.8, "keeps": 20, "reads": 0.02, "pause": 0.002,
+    "resources": 40, "quarters": 90, "ttls": [0.3, 5, 60], "changes": 0.8, "keeps": 20, "lingers": 0.001,
+    "reads": 0.02, "pause": 0.002,
 }  # fmt: skip
 LOST = tuple(SCRIPTS[name].sha for name in ("hold", "confirm", "cancel", "move"))
 
@@ -50,8 +51,8 @@ def check(history, url, namespace, told):
     assert sure > 100
     reads = sum(op.kind == "read" for op in history)
     sys.stderr.write(
-        f"{sum(outcomes.values())} attempts {dict(outcomes)}, {reads} reads: 0 overlaps; {looked} bookings come back to and {sure} left "
-        f"at the end: 0 lost; faults {told['faults']}\n"
+        f"{sum(outcomes.values())} attempts {dict(outcomes)}, {reads} reads: 0 overlaps; {looked} bookings come back to and "
+        f"{sure} left at the end: 0 lost; faults {told['faults']}\n"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import time
 
@@ -9,6 +11,7 @@ import pytest
 from booking_worker import DAY, QUARTER
 from redis import Redis
 
+from luni import AsyncMemory, Memory, SessionUpdate
 from luni.errors import ConfigError
 from luni.ops.doctor import examine
 from luni.settings import Settings
@@ -133,3 +136,74 @@ def test_without_replicas_nobody_is_waited_for_unless_they_are_asked_for(own_ser
     strict = run.open(server.url, namespace=namespace, wait_replicas=1, replica_timeout=0.1).agenda("shop", "chair")
     assert run(strict.confirm("b1")).state == "pending"
     assert run(chair.confirm("b1")).state == "confirmed"
+
+
+def test_a_server_that_may_not_be_asked_for_its_replicas_keeps_the_booking_pending(own_server, run, namespace):
+    server = own_server()
+    with Redis(port=server.port) as plain:
+        plain.execute_command("ACL", "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all", "-wait")
+    memory = run.open(server.url.replace("redis://", "redis://app:pw@"), namespace=namespace, wait_replicas=1)
+    agenda = memory.agenda("shop", "chair")
+    assert run(agenda.hold(DAY, DAY + QUARTER, by="ana", id="b1")).state == "pending"
+    assert run(agenda.booking("b1")).state == "held"
+
+
+def test_a_replica_that_is_away_does_not_make_one_booking_wait_for_the_others(pair, namespace):
+    primary, replica = pair
+
+    async def all_at_once():
+        async with AsyncMemory.open(primary.url, namespace=namespace, replica_timeout=0.5) as memory:
+            await memory.agenda("t", "chair").hold(DAY, DAY + QUARTER, by="ana")
+            replica.signal(signal.SIGSTOP)
+            began = time.monotonic()
+            agendas = [memory.agenda(f"t{number}", "chair") for number in range(8)]
+            found = await asyncio.gather(*(agenda.hold(DAY, DAY + QUARTER, by="ana") for agenda in agendas))
+            return [one.state for one in found], time.monotonic() - began
+
+    try:
+        states, took = asyncio.run(all_at_once())
+    finally:
+        replica.signal(signal.SIGCONT)
+    assert states == ["pending"] * 8
+    assert took < 8 * 0.5
+
+
+def test_a_server_without_memory_loses_no_lock_and_no_turn(own_server, run, namespace):
+    """Renewing writes nothing that a full server refuses."""
+    server = own_server()
+    memory = run.open(server.url, namespace=namespace, lease=0.6)
+    session = memory.session(tenant="shop", channel="web", user="ana")
+    turn = run(session.turn("hi", message_id="1").open())
+    lock, cart = run(memory.lock("shop", "till", ttl=0.6).acquire()), run(session.lock("cart", ttl=0.6).acquire())
+    with Redis(port=server.port) as plain:
+        plain.config_set("maxmemory", 1)
+        run(asyncio.sleep(1.5)) if run.kind == "async" else time.sleep(1.5)
+        assert (lock.held, cart.held, turn.lost) == (True, True, False)
+        plain.config_set("maxmemory", 0)
+    run(session.update(SessionUpdate(metadata={"a": 1}), token=cart.token))
+    run(turn.reply("hello"))
+
+
+def test_a_forked_child_keeps_nothing_of_its_parents_alive(server, namespace):
+    """Neither does its renewal thread hold the parent's locks, nor does leaving the parent's block release them."""
+    memory = Memory.open(server.url, namespace=namespace)
+    lock = memory.lock("shop", "till", ttl=0.5).acquire()
+    child = os.fork()
+    if child == 0:
+        try:
+            assert lock.lost
+            assert not lock.release()
+            own = memory.lock("shop", "own", ttl=0.5).acquire()
+            time.sleep(1.5)
+            assert own.held
+            os._exit(0)
+        except BaseException:  # noqa: BLE001  a child must not go on as the test
+            os._exit(1)
+    memory._renewals.discard(lock)  # as if the parent had been killed
+    time.sleep(0.2)
+    assert lock.held
+    time.sleep(0.8)
+    with Memory.open(server.url, namespace=namespace) as other, other.lock("shop", "till") as taken:
+        assert taken.held
+    assert os.waitpid(child, 0)[1] == 0
+    memory.close()

@@ -37,7 +37,7 @@ class AsyncLock(LockBase):
         return await self._memory._run(None, flow)  # noqa: SLF001  the lock is its memory's
 
     async def acquire(self) -> Self:
-        self._check_free()
+        self._take()
         try:
             while (pause := await self._run(self._acquire_flow())) is not None:
                 await self._memory._sleep(pause)  # noqa: SLF001  the lock is its memory's

@@ -53,7 +53,6 @@ class ResourceKeys(NamedTuple):
     timeline: str
     due: str
     marks: str
-    lock: str
 
 
 def part(value: object, name: str) -> str:
@@ -113,17 +112,16 @@ def lock_keys(namespace: str, tenant: str, name: str, channel: str = "", user: s
     return lock, f"{lock}:fence"
 
 
-def agenda_keys(namespace: str, tenant: str) -> tuple[str, str]:
-    """Return the keys of a tenant's bookings by customer, and of its resources."""
+def agenda_keys(namespace: str, tenant: str) -> tuple[str, str, str]:
+    """Return the keys of a tenant's bookings by customer, of when those are over, and of its resources."""
     agenda = f"{namespace}:agenda:{part(tenant, 'tenant')}"
-    return f"{agenda}:customers", f"{agenda}:resources"
+    return f"{agenda}:customers", f"{agenda}:over", f"{agenda}:resources"
 
 
 def resource_keys(namespace: str, tenant: str, resource: str) -> ResourceKeys:
-    """Return the keys of a resource; its lock is the tenant's of the same name."""
+    """Return the keys of a resource."""
     base = f"{namespace}:agenda:{part(tenant, 'tenant')}:{part(resource, 'resource')}"
-    lock, _ = lock_keys(namespace, tenant, resource)
-    return ResourceKeys(f"{base}:records", f"{base}:timeline", f"{base}:due", f"{base}:marks", lock)
+    return ResourceKeys(f"{base}:records", f"{base}:timeline", f"{base}:due", f"{base}:marks")
 
 
 def tenants_key(namespace: str) -> str:

@@ -38,7 +38,7 @@ class Lock(LockBase):
         Raises `LockHeld` (somebody else holds it, or waits for it), `NoSession` (a lock of a session that is not there), and
         `Unavailable` or `Indeterminate` (nobody can tell): then nothing was run, and what may have been acquired is released.
         """
-        self._check_free()
+        self._take()
         try:
             while (pause := self._run(self._acquire_flow())) is not None:
                 self._clock.sleep(pause)

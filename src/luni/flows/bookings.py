@@ -45,7 +45,7 @@ def change(needs: Needs, kind: Any, changing: Changing, *, missing_ok: bool = Fa
         writer, seq = needs.base.next_id()
         operation = kind(
             writer=writer, seq=seq, tenant=changing.tenant, id=changing.id, shares=shares, token=changing.token,
-            grace_ms=round(1000 * settings.booking_grace), replicas=replicas,
+            guard=changing.shares[0].resource,            grace_ms=round(1000 * settings.booking_grace), replicas=replicas,
             replicas_ms=round(1000 * min(settings.replica_timeout, settings.timeout / 2)), **fields,
         )  # fmt: skip
         outcome: ops.Outcome = yield from attempt(needs.base, operation)
@@ -132,9 +132,9 @@ def resources(needs: Needs, tenant: str, limit: int) -> Flow:
     return list(found.resources)
 
 
-def reconcile(needs: Needs, tenant: str, resource: str) -> Flow:
+def reconcile(needs: Needs, tenant: str, resource: str, forget: tuple[str, ...] = ()) -> Flow:
     """Return what looking through a resource's bookings found."""
-    found: ops.Reconciled = yield from attempt(needs.base, ops.Reconcile(tenant=tenant, resource=resource))
+    found: ops.Reconciled = yield from attempt(needs.base, ops.Reconcile(tenant=tenant, resource=resource, forget=forget))
     if found.full:
         raise InvalidInput(f"the resource has more than {ops.BUSY_MAX} bookings: too many for one look")
     return found

@@ -53,8 +53,8 @@ class OnAgenda(Operation, frozen=True, kw_only=True):
 class Change(OnAgenda, frozen=True, kw_only=True):
     """A change of one booking, on all its resources at once, the first one leading.
 
-    ``token``: of the leading resource's lock, which must be held with it. ``grace_ms``: how long a booking is kept after its
-    end. ``replicas``: how many replicas are to confirm the change within ``replicas_ms``; 0 asks nobody.
+    ``token``: of the lock of the resource ``guard``, which must be held with it. ``grace_ms``: how long a booking is kept after
+    its end. ``replicas``: how many replicas are to confirm the change within ``replicas_ms``; 0 asks nobody.
     """
 
     writer: str
@@ -62,6 +62,7 @@ class Change(OnAgenda, frozen=True, kw_only=True):
     id: str
     shares: tuple[Share, ...]
     grace_ms: int
+    guard: str
     token: int | None = None
     replicas: int = 0
     replicas_ms: int = 0
@@ -132,7 +133,11 @@ class Resources(OnAgenda, frozen=True, kw_only=True):
 
 
 class Reconcile(OnAgenda, frozen=True, kw_only=True):
-    """Look through all bookings of a resource, rebuild from them what conflicts and lists are found by, and report."""
+    """Look through all bookings of a resource, rebuild from them what conflicts and lists are found by, and report.
+
+    ``forget``: ids of which nothing is to be left, readable or not.
+    """
 
     resource: str
     limit: int = BUSY_MAX
+    forget: tuple[str, ...] = ()

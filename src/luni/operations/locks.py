@@ -41,6 +41,8 @@ class Unlock(Operation, frozen=True, kw_only=True):
     place: Place
     owner: str
     token: int = 0
+    blind: bool = False
+    """Nobody waits for the answer."""
 
 
 class LockLease(Discreet, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -66,7 +66,7 @@ def add(
     """Book: hold and confirm in one go. Status 1 if the time is taken."""
     where = agenda.zone_of(zone)
     begin = agenda.moment_of(start, where, "START")
-    end = begin.astimezone(UTC) + timedelta(minutes=minutes)  # an hour is an hour on days when the clocks change, too
+    end = begin + timedelta(minutes=minutes)  # in UTC: an hour is an hour on days when the clocks change, too
     with open_memory(settings_for(url)) as memory:
         found = agenda.add(
             memory, tenant, resource, begin, end, by=by, also=also or [], capacity=capacity, id_=id_, note=note
@@ -100,16 +100,19 @@ def reconcile(
     file: Annotated[
         Path | None, typer.Option("--from", help="Bookings as `list --json` printed them.", exists=True, dir_okay=False)
     ] = None,
+    forget: Annotated[
+        list[str] | None, typer.Option(help="Forget all of this id, readable or not; may be repeated.", metavar="ID")
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,  # noqa: FBT002  the same
 ) -> None:
     """Look through all bookings, mend what they are found by, and say what overlaps or cannot be read.
 
-    With --from, what FILE has and the store has lost is booked again, where that is still free. Status 1 if something is left
-    that a person has to decide.
+    What cannot be read keeps its time until --forget says otherwise. With --from, what FILE has, is still to come, and the
+    store has lost is booked again where that is free. Status 1 if something is left that a person has to decide.
     """
     with open_memory(settings_for(url), reading=file is None) as memory:
-        found = agenda.reconcile(memory, tenant, resource or [], file)
+        found = agenda.reconcile(memory, tenant, resource or [], file, forget or [])
     report(as_json, found, lambda: week.reconciliation(found))
     if not found.well:
         raise BookingError("there are conflicts that a person has to decide")

@@ -9,8 +9,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
+import tzlocal
 
-from luni import flows
+from luni.agenda import LATEST_US, microseconds, moment
 from luni.client import Memory
 from luni.errors import IdReused, InvalidInput, SlotTaken
 from luni.flows import bookings as booking_flows
@@ -20,6 +21,7 @@ from luni.ops.store import NotFound
 __all__ = ["Reconciliation", "add", "between", "cancel", "moment_of", "reconcile", "zone_of"]
 
 MAX_DAYS = 366
+FIRST_YEAR, LAST_YEAR = 1970, 2199
 HOLD_SECONDS = 60.0
 
 
@@ -32,6 +34,8 @@ class Mended(msgspec.Struct, frozen=True):
     orphans: int
     overlaps: list[tuple[str, str]]
     damaged: list[str]
+    halves: list[str] = []
+    """Bookings that another of their resources has lost."""
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
@@ -45,19 +49,15 @@ class Reconciliation(msgspec.Struct, frozen=True):
     @property
     def well(self) -> bool:
         """Whether nothing is left that a person has to decide."""
-        return not self.conflicts and not any(one.overlaps or one.damaged for one in self.resources)
+        return not self.conflicts and not any(one.overlaps or one.damaged or one.halves for one in self.resources)
 
 
 def zone_of(name: str | None) -> tzinfo:
     """Return a time zone by its name, this machine's for ``None``; raise `InvalidInput`."""
-    if name is None:
-        local = datetime.now(UTC).astimezone().tzinfo
-        assert local is not None  # noqa: S101  astimezone gives one
-        return local
     try:
-        return ZoneInfo(name)
+        return tzlocal.get_localzone() if name is None else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidInput(f"--zone: {name!r} is no time zone; use names like America/Sao_Paulo or UTC") from None
+        raise InvalidInput(f"{name or 'this machine'!r} names no time zone; give --zone, as in America/Sao_Paulo") from None
 
 
 def moment_of(text: str, zone: tzinfo, name: str) -> datetime:
@@ -66,11 +66,8 @@ def moment_of(text: str, zone: tzinfo, name: str) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidInput(f"{name}: {text!r} is no time; write 2031-05-06T10:00") from None
-    if found.tzinfo is not None:
-        return found
-    if isinstance(zone, ZoneInfo):
-        return found.replace(tzinfo=zone)
-    return found.astimezone()  # this machine's zone, with the offset of that day
+    found = found.replace(tzinfo=zone) if found.tzinfo is None else found
+    return moment(microseconds(found, name))
 
 
 def day_of(text: str | None, zone: tzinfo) -> date:
@@ -78,17 +75,25 @@ def day_of(text: str | None, zone: tzinfo) -> date:
     if text is None:
         return datetime.now(zone).date()
     try:
-        return date.fromisoformat(text)
+        found = date.fromisoformat(text)
     except ValueError:
         raise InvalidInput(f"--from: {text!r} is no day; write 2031-05-06") from None
+    if not FIRST_YEAR <= found.year < LAST_YEAR:
+        raise InvalidInput(f"--from: allowed are the years {FIRST_YEAR} to {LAST_YEAR - 1}")
+    return found
+
+
+def midnight(day: date, zone: tzinfo) -> datetime:
+    """Return when a day begins; where the clocks go forward at midnight, when they have."""
+    begin = datetime.combine(day, time(), tzinfo=zone)
+    return begin.astimezone(UTC).astimezone(zone)
 
 
 def between(memory: Memory, tenant: str, resources: Sequence[str], first: date, days: int, zone: tzinfo) -> list[Booking]:
     """Return the bookings of so many days, of these resources or of all, each once, by their start."""
     if not 1 <= days <= MAX_DAYS:
         raise InvalidInput(f"--days must be from 1 to {MAX_DAYS}")
-    start = moment_of(datetime.combine(first, time()).isoformat(), zone, "--from")
-    end = moment_of(datetime.combine(first + timedelta(days=days), time()).isoformat(), zone, "--from")
+    start, end = midnight(first, zone), midnight(first + timedelta(days=days), zone)
     found: dict[tuple[str, str], Booking] = {}
     for resource in resources or memory.resources(tenant):
         for one in memory.agenda(tenant, resource).bookings(start, end):
@@ -115,13 +120,19 @@ def cancel(memory: Memory, tenant: str, resource: str, id_: str) -> Booking:
     return found
 
 
-def reconcile(memory: Memory, tenant: str, resources: Sequence[str], file: Path | None) -> Reconciliation:
-    """Book again what a file has and the store has not, then look through every resource and mend its lists."""
+def reconcile(
+    memory: Memory, tenant: str, resources: Sequence[str], file: Path | None, forget: Sequence[str] = ()
+) -> Reconciliation:
+    """Book again what a file has and the store has not, then look through every resource and mend its lists.
+
+    Of the ids in ``forget`` nothing is left, readable or not.
+    """
+    now = datetime.now(UTC)
     there = restored = 0
     conflicts: list[str] = []
     listed = _read(file) if file else []
     for one in listed:
-        if one.tenant != tenant or one.state == "cancelled":
+        if one.tenant != tenant or one.state in {"cancelled", "held"} or one.end <= now:
             continue
         try:
             if _restored(memory, one):
@@ -131,19 +142,20 @@ def reconcile(memory: Memory, tenant: str, resources: Sequence[str], file: Path 
         except (SlotTaken, IdReused) as error:
             conflicts.append(f"{one.resource} {one.start.isoformat()} {one.id}: {type(error).__name__}")
     names = list(resources) or sorted({*memory.resources(tenant), *(name for one in listed for name in one.resources)})
-    return Reconciliation([_looked_through(memory, tenant, name) for name in names], there, restored, conflicts)
+    return Reconciliation([_looked_through(memory, tenant, name, tuple(forget)) for name in names], there, restored, conflicts)
 
 
 def _restored(memory: Memory, one: Booking) -> bool:
     """Whether the store had lost a booking and has it again; raise `SlotTaken` or `IdReused` where that cannot be."""
-    agenda = memory.agenda(one.tenant, one.resource, capacity=one.unit + 1)
+    capacities = dict(zip(one.resources, one.capacities, strict=False))
+    agenda, *also = [
+        memory.agenda(one.tenant, name, capacity=capacities.get(name, 1)) for name in one.resources or (one.resource,)
+    ]
     found = agenda.booking(one.id)
     if found is not None and found.state != "held":
         return False  # the store knows it, also if it was moved or cancelled since
-    also = [name for name in one.resources if name != one.resource]
     held = agenda.hold(one.start, one.end, by=one.by, id=one.id, ttl=HOLD_SECONDS, also=also, details=one.details)
-    if one.state != "held":
-        agenda.confirm(held.id)
+    agenda.confirm(held.id)
     return True
 
 
@@ -154,10 +166,17 @@ def _read(file: Path) -> list[Booking]:
         raise InvalidInput(f"{file}: is not what `luni bookings list --json` prints: {error}") from None
 
 
-def _looked_through(memory: Memory, tenant: str, resource: str) -> Mended:
-    found: Any = memory._run(None, _reconciling(memory, tenant, resource))  # noqa: SLF001  a repair, not a call of the public API
-    return Mended(resource, found.bookings, found.missing, found.orphans, list(found.overlaps), list(found.damaged))
+def _looked_through(memory: Memory, tenant: str, resource: str, forget: tuple[str, ...]) -> Mended:
+    flow = booking_flows.reconcile(memory._agenda_needs(), tenant, resource, forget)  # noqa: SLF001  a repair, no call of the public API
+    found: Any = memory._run(None, flow)  # noqa: SLF001  the same
+    halves = [] if found.damaged else _halves(memory, tenant, resource)
+    return Mended(resource, found.bookings, found.missing, found.orphans, list(found.overlaps), list(found.damaged), halves)
 
 
-def _reconciling(memory: Memory, tenant: str, resource: str) -> flows.Flow:
-    return booking_flows.reconcile(memory._agenda_needs(), tenant, resource)  # noqa: SLF001  the same
+def _halves(memory: Memory, tenant: str, resource: str) -> list[str]:
+    found = []
+    for one in memory.agenda(tenant, resource).bookings(moment(0), moment(LATEST_US - 1)):
+        others = [memory.agenda(tenant, name) for name in one.resources if name != resource]
+        if any(other.booking(one.id) is None for other in others):
+            found.append(one.id)
+    return found

@@ -130,8 +130,10 @@ def reconciliation(found: Reconciliation) -> RenderableType:
     for one in found.resources:
         parts += [Text(f"  {name(one.resource)}: {name(a)} overlaps {name(b)}", style="red") for a, b in one.overlaps]
         parts += [Text(f"  {name(one.resource)}: {name(bad)} cannot be read", style="red") for bad in one.damaged]
+        lost = "is lost at another of its resources: cancel it and book again"
+        parts += [Text(f"  {name(one.resource)}: {name(half)} {lost}", style="red") for half in one.halves]
     parts += [
         Text(),
-        Text("All is well." if found.well else "A person has to decide: cancel or move one of each.", style="bold"),
+        Text("All is well." if found.well else "A person has to decide: cancel, move, or --forget.", style="bold"),
     ]
     return Group(*parts)

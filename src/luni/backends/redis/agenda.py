@@ -32,7 +32,8 @@ def _read_shares(text: str) -> tuple[tuple[str, int], ...]:
 
 
 def _change(namespace: str, op: ops.Change, script: str, *more: Arg) -> Call:
-    found = [*keys.agenda_keys(namespace, op.tenant)]
+    lock, _ = keys.lock_keys(namespace, op.tenant, op.guard)
+    found = [*keys.agenda_keys(namespace, op.tenant), lock]
     for share in op.shares:
         found += keys.resource_keys(namespace, op.tenant, share.resource)
     args: list[Arg] = [op.writer, op.seq, keys.part(op.id, "id"), _shares(op.shares), "" if op.token is None else op.token]
@@ -69,8 +70,8 @@ def _busy_in(namespace: str, op: ops.BusyIn) -> Call:
 
 
 def _bookings_by(namespace: str, op: ops.BookingsBy) -> Call:
-    customers, _ = keys.agenda_keys(namespace, op.tenant)
-    return Call(SCRIPTS["bookings_by"], (customers,), [keys.part(op.by, "by"), op.limit])
+    customers, over, _ = keys.agenda_keys(namespace, op.tenant)
+    return Call(SCRIPTS["bookings_by"], (customers, over), [keys.part(op.by, "by"), op.limit])
 
 
 def _recall(namespace: str, op: ops.Recall) -> Call:
@@ -79,14 +80,15 @@ def _recall(namespace: str, op: ops.Recall) -> Call:
 
 
 def _resources(namespace: str, op: ops.Resources) -> Call:
-    _, resources = keys.agenda_keys(namespace, op.tenant)
+    *_, resources = keys.agenda_keys(namespace, op.tenant)
     return Call(SCRIPTS["resources"], (resources,), [op.limit])
 
 
 def _reconcile(namespace: str, op: ops.Reconcile) -> Call:
-    own = keys.resource_keys(namespace, op.tenant, op.resource)
-    found = (*keys.agenda_keys(namespace, op.tenant), *own)
-    return Call(SCRIPTS["reconcile"], found, [keys.part(op.resource, "resource"), op.limit])
+    lock, _ = keys.lock_keys(namespace, op.tenant, op.resource)
+    found = (*keys.agenda_keys(namespace, op.tenant), lock, *keys.resource_keys(namespace, op.tenant, op.resource))
+    gone = [keys.part(one, "id") for one in op.forget]
+    return Call(SCRIPTS["reconcile"], found, [keys.part(op.resource, "resource"), op.limit, *gone])
 
 
 def _record(encoded_id: str, text: bytes) -> ops.Record:

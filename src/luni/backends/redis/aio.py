@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import logging
 import math
 from collections import deque
 from typing import Any
@@ -25,6 +27,11 @@ from luni.operations import Operation
 from luni.settings import Settings
 
 __all__ = ["AsyncRedisBackend"]
+
+logger = logging.getLogger("luni")
+
+WAITING_LINES = 8
+"""Connections for changes that wait for replicas: one that is away holds up those of its own line only."""
 
 _LOST = (driver.ConnectionError, driver.TimeoutError, driver.InvalidResponse, OSError, EOFError)
 _REPLIES = (driver.ResponseError, driver.BusyLoadingError, driver.AuthenticationError)
@@ -189,6 +196,7 @@ class AsyncRedisBackend:
         self._place = connect.place(url)
         self._most = settings.queue_max_length
         self._lines: dict[str, _Line] = {}
+        self._waits = itertools.count()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self.namespace = settings.namespace
@@ -197,7 +205,7 @@ class AsyncRedisBackend:
     def execute(self, operation: Operation) -> asyncio.Future[Any]:
         """Begin to execute one operation; the future is the reader's, so shield it."""
         call = encode(self.namespace, operation)
-        command = ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
+        command = call.command()
         if call.wait is None:
             return self._submit(operation, command, call.script.text)
         task = asyncio.get_running_loop().create_task(self._confirmed(operation, command, call))
@@ -207,11 +215,16 @@ class AsyncRedisBackend:
     async def _confirmed(self, operation: Operation, command: tuple[Any, ...], call: Call) -> Any:
         """Execute an operation and wait for replicas, on a line of its own kind: who waits there holds up what comes after."""
         assert call.wait is not None  # noqa: S101  the only caller looks
-        line = self._line_for("waiting")
+        line = self._line_for(f"waiting {next(self._waits) % WAITING_LINES}")
         result = await self._submit_on(line, operation, command, call.script.text)
         if not line.alive:
             raise Indeterminate("the operation was sent, and nobody can ask the replicas any more")
-        return with_replicas(result, await self._submit_on(line, None, ("WAIT", call.wait.replicas, call.wait.ms)))
+        try:
+            confirmed = await self._submit_on(line, None, ("WAIT", call.wait.replicas, call.wait.ms))
+        except Unavailable as error:  # the script was executed: a server that does not wait for its replicas has none
+            logger.warning("the server does not wait for its replicas: %s", error)
+            confirmed = 0
+        return with_replicas(result, confirmed)
 
     def _submit(self, operation: Operation | None, command: tuple[Any, ...], text: bytes = b"") -> asyncio.Future[Any]:
         return self._submit_on(self._line_for("all"), operation, command, text)

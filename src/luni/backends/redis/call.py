@@ -21,12 +21,21 @@ class Wait(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A script with its keys and arguments, and who has to confirm it."""
+    """A script with its keys and arguments, and who has to confirm it.
+
+    ``whole``: nobody will read the reply, so the script's text is sent: the server may not have it yet.
+    """
 
     script: Script
     keys: tuple[str, ...]
     args: list[Arg]
     wait: Wait | None = None
+    whole: bool = False
+
+    def command(self) -> tuple[Any, ...]:
+        """Return the words to send."""
+        how = ("EVAL", self.script.text) if self.whole else ("EVALSHA", self.script.sha)
+        return (*how, len(self.keys), *self.keys, *self.args)
 
 
 def with_replicas(result: Any, confirmed: int) -> Any:

@@ -20,15 +20,19 @@ def _place(namespace: str, place: ops.Place) -> tuple[str, str]:
     return keys.lock_keys(namespace, place.tenant, place.name, place.channel, place.user)
 
 
+def _kept_ms(place: ops.Place, ttl_ms: int) -> int:
+    """How long the hash of a tenant's lock is kept; 0 for a session's, whose hash is the session."""
+    return 0 if place.channel else max(FENCE_MS, ttl_ms)
+
+
 def _lock(namespace: str, op: ops.Lock) -> Call:
-    kept = 0 if op.place.channel else max(FENCE_MS, op.ttl_ms)
-    name = keys.part(op.place.name, "name")
+    kept, name = _kept_ms(op.place, op.ttl_ms), keys.part(op.place.name, "name")
     return Call(SCRIPTS["lock"], _place(namespace, op.place), [op.owner, name, op.ttl_ms, op.ticket_ms, kept])
 
 
 def _unlock(namespace: str, op: ops.Unlock) -> Call:
     name = keys.part(op.place.name, "name")
-    return Call(SCRIPTS["unlock"], _place(namespace, op.place), [op.owner, name, op.token])
+    return Call(SCRIPTS["unlock"], _place(namespace, op.place), [op.owner, name, op.token], whole=op.blind)
 
 
 def _renew(namespace: str, op: ops.Renew) -> Call:
@@ -38,11 +42,11 @@ def _renew(namespace: str, op: ops.Renew) -> Call:
         if isinstance(lease, ops.Lease):
             ctx, _, lock, *_ = keys.session_keys(namespace, lease.address).own
             found += (lock, ctx)
-            name = ""
+            name, kept = "", 0
         else:
             found += _place(namespace, lease.place)
-            name = keys.part(lease.place.name, "name")
-        args += (f"{lease.owner_id}|{lease.token}", lease.lease_ms, name)
+            name, kept = keys.part(lease.place.name, "name"), _kept_ms(lease.place, lease.lease_ms)
+        args += (f"{lease.owner_id}|{lease.token}", lease.lease_ms, name, kept)
     return Call(SCRIPTS["renew"], tuple(found), args)
 
 

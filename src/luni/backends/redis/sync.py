@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections import deque
@@ -11,7 +12,7 @@ import redis.exceptions as driver
 from hiredis import pack_command
 
 from luni.backends.redis import connect
-from luni.backends.redis.call import Call, with_replicas
+from luni.backends.redis.call import Call, Wait, with_replicas
 from luni.backends.redis.codec import decode, encode, unreadable
 from luni.backends.redis.errors import refused
 from luni.backends.redis.info import described
@@ -20,6 +21,8 @@ from luni.operations import Operation
 from luni.settings import Settings
 
 __all__ = ["RedisBackend"]
+
+logger = logging.getLogger("luni")
 
 _LOST = (driver.ConnectionError, driver.TimeoutError, driver.InvalidResponse, OSError)
 _REPLIES = (driver.ResponseError, driver.BusyLoadingError, driver.AuthenticationError)
@@ -119,14 +122,22 @@ class RedisBackend:
         connection = self._connections.take()
         try:
             try:
-                reply = self._send(connection, "EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args)
+                reply = self._send(connection, *call.command())
             except driver.NoScriptError:
                 reply = self._send(connection, "EVAL", call.script.text, len(call.keys), *call.keys, *call.args)
-            return reply, call.wait and self._send(connection, "WAIT", call.wait.replicas, call.wait.ms)
+            return reply, call.wait and self._confirmed(connection, call.wait)
         except _REPLIES as error:
             raise refused(error) from None
         finally:
             self._connections.give_back(connection)
+
+    def _confirmed(self, connection: Any, wait: Wait) -> int:
+        """Return how many replicas have what this connection has written; a server that does not say so has none."""
+        try:
+            return int(self._send(connection, "WAIT", wait.replicas, wait.ms))
+        except _REPLIES as error:
+            logger.warning("the server does not wait for its replicas: %s", type(error).__name__)
+            return 0
 
     def _send(self, connection: Any, *command: Any) -> Any:
         try:

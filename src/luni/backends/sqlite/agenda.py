@@ -10,7 +10,7 @@ import msgspec
 from luni import operations as ops
 from luni.backends.sqlite import locks
 from luni.backends.sqlite.rows import Tables
-from luni.errors import Superseded
+from luni.errors import Damaged, Superseded
 
 __all__ = [
     "bookings_by", "bookings_in", "busy_in", "cancel", "confirm", "hold", "move", "recall", "reconcile", "resources",
@@ -58,7 +58,7 @@ class _Agenda:
         if found and op.seq == found[0]:
             return self._answered_before(*found[1].split(",", 1))
         if op.token is not None and not locks.is_held(
-            self._tables, op.token, "tenant = ? AND channel = '' AND user = '' AND name = ?", (op.tenant, self._lead)
+            self._tables, op.token, "tenant = ? AND channel = '' AND user = '' AND name = ?", (op.tenant, op.guard)
         ):
             return ops.Outcome("fenced", self.now_ms)
         return None
@@ -164,7 +164,8 @@ class _Agenda:
         first: ops.Record | None = None
         for share in self._op.shares:
             record = self.booking(share.resource)
-            assert record is not None  # noqa: S101  all rows of a booking are written together
+            if record is None:  # its rows are written together, so somebody else took one away
+                raise Damaged("the booking is not at all of its resources; nothing was stored")
             unit = fields.get("units", {}).get(share.resource, record.unit)
             changes = {name: value for name, value in fields.items() if name != "units"}
             changed = msgspec.structs.replace(record, unit=unit, **changes)
@@ -281,9 +282,9 @@ def busy_in(tables: Tables, op: ops.BusyIn) -> ops.Busy:
 def bookings_by(tables: Tables, op: ops.BookingsBy) -> ops.BookedAt:
     """List where a customer's bookings are, in order of their start."""
     found = tables.execute(
-        "SELECT resource, id FROM booking WHERE tenant = ? AND customer = ? AND leads AND state <> 'x' "
-        "ORDER BY start_us LIMIT ?",
-        (op.tenant, op.by, op.limit),
+        f"SELECT resource, id FROM booking WHERE tenant = ? AND customer = ? AND leads AND state <> 'x' AND keep_ms > ? "
+        f"AND {_LIVE} ORDER BY start_us LIMIT ?",
+        (op.tenant, op.by, tables.now_ms, tables.now_ms, op.limit),
     )
     return ops.BookedAt(tuple((resource, one) for resource, one in found))
 
@@ -300,7 +301,8 @@ def recall(tables: Tables, op: ops.Recall) -> ops.Bookings:
 def resources(tables: Tables, op: ops.Resources) -> ops.ResourcesListed:
     """List a tenant's resources that have bookings."""
     found = tables.execute(
-        "SELECT DISTINCT resource FROM booking WHERE tenant = ? AND keep_ms >= ? ORDER BY resource LIMIT ?",
+        "SELECT DISTINCT resource FROM booking WHERE tenant = ? AND iif(state = 'h', until_ms, keep_ms) > ? "
+        "ORDER BY resource LIMIT ?",
         (op.tenant, tables.now_ms, op.limit),
     )
     return ops.ResourcesListed(tuple(resource for (resource,) in found))
@@ -308,6 +310,9 @@ def resources(tables: Tables, op: ops.Resources) -> ops.ResourcesListed:
 
 def reconcile(tables: Tables, op: ops.Reconcile) -> ops.Reconciled:
     """Look through all bookings of a resource: what conflicts are found by is an index of theirs, and cannot differ."""
+    for one in op.forget:
+        tables.saved = True
+        tables.execute("DELETE FROM booking WHERE tenant = ? AND resource = ? AND id = ?", (op.tenant, op.resource, one))
     found = tables.execute(
         f"SELECT unit, start_us, end_us, id FROM booking WHERE tenant = ? AND resource = ? AND {_LIVE} "
         "ORDER BY unit, start_us LIMIT ?",

@@ -15,6 +15,7 @@ CREATE TABLE lock (
   PRIMARY KEY (tenant, channel, user, name)
 ) WITHOUT ROWID;
 CREATE INDEX lock_purge ON lock (purge_ms);
+CREATE INDEX lock_token ON lock (token);
 
 -- Bookings, one row a resource. state: h held until until_ms, c confirmed, x cancelled.
 CREATE TABLE booking (

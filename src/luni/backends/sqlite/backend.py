@@ -126,7 +126,6 @@ _READING: _Handlers = {
     ops.BookingsBy: agenda.bookings_by,
     ops.Recall: agenda.recall,
     ops.Resources: agenda.resources,
-    ops.Reconcile: agenda.reconcile,
 }
 _WRITING: _Handlers = {
     ops.Receive: turns.accept,
@@ -152,6 +151,7 @@ _BOOKING: _Handlers = {
     ops.Confirm: agenda.confirm,
     ops.Cancel: agenda.cancel,
     ops.Move: agenda.move,
+    ops.Reconcile: agenda.reconcile,
 }
 _HANDLERS: dict[type[ops.Operation], tuple[str, Callable[..., Any]]] = {
     operation: (kind, handler)

@@ -12,7 +12,7 @@ from luni.backends.sqlite.rows import Tables
 __all__ = ["guarantees", "is_held", "lock", "renew", "unlock"]
 
 FENCE_MS = 30 * 24 * 3600 * 1000
-QUEUE_MAX = 64
+QUEUE_MAX = LOCKS_MAX = 64
 _WHERE = "tenant = ? AND channel = ? AND user = ? AND name = ?"
 
 
@@ -73,13 +73,25 @@ def lock(tables: Tables, op: ops.Lock) -> ops.Locked:
         return _queued(tables, op, row, waiters, ops.Locked("held", left_ms=max(0, row.until_ms - now), ahead=ahead))
     waiters.pop(op.owner, None)
     row.wait_in(waiters)
-    fence = max(row.token, conversation.fence if conversation else 0)
+    if conversation and _held_of(tables, place) >= LOCKS_MAX:
+        return ops.Locked("full")
+    (last,) = tables.execute("SELECT coalesce(max(token), 0) FROM lock").fetchone()  # no two locks of the file share a token
+    fence = max(last, conversation.fence if conversation else 0)
     row.owner, row.token, row.until_ms = op.owner, max(fence + 1, 1000 * now), now + op.ttl_ms
     row.session_id = (conversation.session_id or "") if conversation else ""
     _save(tables, place, row, op.ttl_ms)
     if conversation:  # a session's tokens are one row of numbers, whatever the lock
         tables.execute("UPDATE conversation SET fence = ? WHERE id = ?", (row.token, conversation.id))
     return ops.Locked("acquired", row.token)
+
+
+def _held_of(tables: Tables, place: ops.Place) -> int:
+    """Return how many other locks of a session are held."""
+    found = tables.execute(
+        "SELECT count(*) FROM lock WHERE tenant = ? AND channel = ? AND user = ? AND name <> ? AND until_ms > ?",
+        (*_key(place), tables.now_ms),
+    )
+    return int(found.fetchone()[0])
 
 
 def _queued(tables: Tables, op: ops.Lock, row: _Row, waiters: dict[str, int], answer: ops.Locked) -> ops.Locked:

@@ -32,6 +32,8 @@ alone, and the tests that need it skip with that reason.
 One subject may be run alone: ``from luni.testing.conformance.turns import *``.
 """
 
+from luni.testing.conformance.agenda_times import *  # noqa: F403
+from luni.testing.conformance.booking_repetitions import *  # noqa: F403
 from luni.testing.conformance.bookings import *  # noqa: F403
 from luni.testing.conformance.bursts import *  # noqa: F403
 from luni.testing.conformance.changes import *  # noqa: F403  the tests of a subject
@@ -39,11 +41,13 @@ from luni.testing.conformance.concurrency import *  # noqa: F403
 from luni.testing.conformance.deliveries import *  # noqa: F403
 from luni.testing.conformance.exactly_once import *  # noqa: F403
 from luni.testing.conformance.expiry import *  # noqa: F403
+from luni.testing.conformance.guarded_writes import *  # noqa: F403
 from luni.testing.conformance.handles import *  # noqa: F403
 from luni.testing.conformance.identity import *  # noqa: F403
 from luni.testing.conformance.imports import *  # noqa: F403
 from luni.testing.conformance.leases import *  # noqa: F403
 from luni.testing.conformance.limits import *  # noqa: F403
+from luni.testing.conformance.lock_queues import *  # noqa: F403
 from luni.testing.conformance.messages import *  # noqa: F403
 from luni.testing.conformance.named_locks import *  # noqa: F403
 from luni.testing.conformance.pauses import *  # noqa: F403

@@ -1,13 +1,14 @@
 -- Shared by every script of an agenda; the client puts it in front of each.
 --
 -- KEYS   1 luni:agenda:{cliente}:customers ZSET, ordered by member: by:start:resource:id of what is held or confirmed
---        2 luni:agenda:{cliente}:resources ZSET of resources by when their last booking is forgotten (ms)
+--        2 luni:agenda:{cliente}:over ZSET of the same members by when they are over (ms)
+--        3 luni:agenda:{cliente}:resources ZSET of resources by when their last booking is over (ms)
+--        4 luni:lock:{cliente}:{resource} STRING, the lock of the resource by which the caller speaks of the booking
 --        then of each resource, the leading one first:
---        3 luni:agenda:{cliente}:{resource}:records HASH  id = state|unit|start|end|until|keep|created|by|shares|details
---        4 luni:…:timeline ZSET, ordered by member: unit:start:end:until:id of what is held or confirmed
---        5 luni:…:due ZSET of ids by when they are over (ms)
---        6 luni:…:marks HASH  {writer} = seq|ms|result; only the leading one's is used
---        7 luni:lock:{cliente}:{resource} STRING, the resource's lock
+--        5 luni:agenda:{cliente}:{resource}:records HASH  id = state|unit|start|end|until|keep|created|by|shares|details
+--        6 luni:…:timeline ZSET, ordered by member: unit:start:end:until:id of what is held or confirmed
+--        7 luni:…:due ZSET of ids by when they are over (ms)
+--        8 luni:…:marks HASH  {writer} = seq|ms|result; only the leading one's is used (9 to 12 the next one's, and so on)
 --
 -- state: h held until `until`, c confirmed, x cancelled. unit has 4 digits, start and end 17 (µs), until and keep 13 (ms): so they
 -- compare as text. shares = resource/capacity,… · details is the client's JSON and never looked into.
@@ -21,7 +22,8 @@
 -- Reply {'booked', ms, record} · {'taken', ms, resource} · {'gone' | 'reused' | 'fenced', ms} · {'elsewhere', ms, shares} ·
 --       {'superseded'} · {'damaged'}
 
-local PER, AT_ONCE, PURGED, MARKS = 5, 16, 4, 64
+local CUSTOMERS, OVER, RESOURCES, LOCK = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local FIRST, PER, AT_ONCE, PURGED, MARKS = 5, 4, 16, 4, 64
 local NEVER = '9999999999999'
 local TIME = redis.call('TIME')
 local MS = TIME[1] * 1000 + math.floor(TIME[2] / 1000)
@@ -46,7 +48,9 @@ local function resources_of(shares) return (string.gsub(shares, '/%d+', '')) end
 
 local function member_of(r) return r.unit .. ':' .. r.from .. ':' .. r.till .. ':' .. r.ends .. ':' .. r.id end
 
-local function over(r) return tonumber(r.state == 'h' and r.ends or r.keep) <= MS end
+local function over_at(r) return r.state == 'h' and r.ends or r.keep end
+
+local function over(r) return tonumber(over_at(r)) <= MS end
 
 -- The booking of an id, if it is there and not over.
 local function booking(place, id)
@@ -60,9 +64,9 @@ end
 local function read_places(shares)
   local places = {}
   for name, capacity in string.gmatch(shares, '([^,/]+)/(%d+)') do
-    local first = 3 + PER * #places
+    local first = FIRST + PER * #places
     places[#places + 1] = { name = name, capacity = tonumber(capacity), records = KEYS[first], timeline = KEYS[first + 1],
-      due = KEYS[first + 2], marks = KEYS[first + 3], lock = KEYS[first + 4] }
+      due = KEYS[first + 2], marks = KEYS[first + 3] }
   end
   for _, place in ipairs(places) do -- what is written later: a wrong type shows now
     redis.call('ZCARD', place.timeline)
@@ -71,8 +75,9 @@ local function read_places(shares)
     place.past = {}
     for _, id in ipairs(place.purged) do place.past[id] = redis.call('HGET', place.records, id) or nil end
   end
-  redis.call('ZCARD', KEYS[1])
-  redis.call('ZCARD', KEYS[2])
+  redis.call('ZCARD', CUSTOMERS)
+  redis.call('ZCARD', RESOURCES)
+  places.over = redis.call('ZRANGEBYSCORE', OVER, '-inf', NOW, 'LIMIT', 0, PURGED)
   return places
 end
 
@@ -106,7 +111,10 @@ local function leads(place, r) return string.sub(r.shares, 1, #place.name + 1) =
 -- Takes a booking out of what conflicts and lists are found by; its record stays.
 local function unlist(place, r)
   redis.call('ZREM', place.timeline, member_of(r))
-  if leads(place, r) then redis.call('ZREM', KEYS[1], customer_of(place, r)) end
+  if leads(place, r) then
+    redis.call('ZREM', CUSTOMERS, customer_of(place, r))
+    redis.call('ZREM', OVER, customer_of(place, r))
+  end
 end
 
 -- Forgets what is over, some with every change; what cannot be read is left as it is.
@@ -129,13 +137,16 @@ local function put(place, r, before)
   if before then unlist(place, before) end
   if r.state ~= 'x' then
     redis.call('ZADD', place.timeline, 0, member_of(r))
-    if leads(place, r) then redis.call('ZADD', KEYS[1], 0, customer_of(place, r)) end
+    if leads(place, r) then
+      redis.call('ZADD', CUSTOMERS, 0, customer_of(place, r))
+      redis.call('ZADD', OVER, over_at(r), customer_of(place, r))
+    end
   end
-  redis.call('ZADD', place.due, r.state == 'h' and r.ends or r.keep, r.id)
-  redis.call('ZADD', KEYS[2], 'GT', r.keep, place.name)
+  redis.call('ZADD', place.due, over_at(r), r.id)
+  redis.call('ZADD', RESOURCES, 'GT', over_at(r), place.name)
   purge(place, r.id)
   local life = tonumber(r.keep) - MS + 60000
-  for _, key in ipairs({ KEYS[1], KEYS[2], place.records, place.timeline, place.due }) do
+  for _, key in ipairs({ CUSTOMERS, OVER, RESOURCES, place.records, place.timeline, place.due }) do
     if redis.call('PTTL', key) < life then redis.call('PEXPIRE', key, string.format('%.0f', life)) end
   end
 end
@@ -184,14 +195,34 @@ local function as_it_is(places, r)
   return booked(r)
 end
 
+-- Takes what is left of a booking whose record is lost out of the timeline.
+local function forget(place, id)
+  for _, member in ipairs(redis.call('ZRANGE', place.timeline, 0, -1)) do
+    if string.sub(member, 56) == id then redis.call('ZREM', place.timeline, member) end
+  end
+  redis.call('ZREM', place.due, id)
+end
+
 -- Changes a booking at all its resources, and says what is stored now.
 local function change(places, all, alter)
   for i, place in ipairs(places) do
-    local before = {}
-    for field, value in pairs(all[i]) do before[field] = value end
-    alter(all[i], place)
-    put(place, all[i], before)
+    if all[i] then
+      local before = {}
+      for field, value in pairs(all[i]) do before[field] = value end
+      alter(all[i], place)
+      put(place, all[i], before)
+    else
+      forget(place, ARGV[3])
+    end
   end
+  for _, member in ipairs(places.over) do
+    local score = redis.call('ZSCORE', OVER, member) -- a change may have made it last longer
+    if score and tonumber(score) <= MS then
+      redis.call('ZREM', CUSTOMERS, member)
+      redis.call('ZREM', OVER, member)
+    end
+  end
+  redis.call('ZREMRANGEBYSCORE', RESOURCES, '-inf', '(' .. NOW)
   write_mark(places, 'booked,')
   return booked(all[1])
 end
@@ -202,19 +233,22 @@ local function begin()
   local kind, result = compare_mark(places)
   if kind == 'old' then return places, { 'superseded' } end
   if kind == 'same' then return places, answered_before(places, result) end
-  if ARGV[5] ~= '' and string.match(redis.call('GET', places[1].lock) or '', '^[^|]*|(%d+)$') ~= ARGV[5] then
+  if ARGV[5] ~= '' and string.match(redis.call('GET', LOCK) or '', '^[^|]*|(%d+)$') ~= ARGV[5] then
     return places, { 'fenced', NOW }
   end
   return places
 end
 
--- The booking that a change is about, at all its resources; or an answer if it ends there.
-local function find(places)
+-- The booking that a change is about, at all its resources; or an answer if it ends there. With `halves`, one that was lost at
+-- some of them will do.
+local function find(places, halves)
   local r = booking(places[1], ARGV[3])
   if not r then return nil, refuse(places, 'gone') end
   if resources_of(r.shares) ~= resources_of(ARGV[4]) then return nil, { 'elsewhere', NOW, r.shares } end
   local all = { r }
-  for i = 2, #places do all[i] = booking(places[i], ARGV[3]) end
-  if #all < #places then error('DAMAGED a booking') end
+  for i = 2, #places do
+    all[i] = booking(places[i], ARGV[3])
+    if not all[i] and not halves then error('DAMAGED a booking') end
+  end
   return all
 end

@@ -5,7 +5,7 @@
 
 local places, answer = begin()
 if answer then return answer end
-local all, ends = find(places)
+local all, ends = find(places, true)
 if not all then return ends end
 if all[1].state == 'x' then return as_it_is(places, all[1]) end
 

@@ -21,14 +21,14 @@ for _, place in ipairs(places) do
   if not place.unit then return refuse(places, 'taken', place.name) end
 end
 
--- effect
 local keep = digits13(math.max(math.floor(tonumber(till) / 1000), MS) + tonumber(ARGV[6]))
-local first
-for _, place in ipairs(places) do
-  local r = { id = id, state = 'h', unit = place.unit, from = from, till = till, ends = digits13(MS + tonumber(ARGV[10])), keep = keep,
-    created = NOW, by = by, shares = ARGV[4], details = ARGV[12] }
-  put(place, r, parse(id, redis.call('HGET', place.records, id))) -- in place of a hold of this id that expired
-  first = first or r
+local all = {}
+for i, place in ipairs(places) do
+  all[i] = parse(id, redis.call('HGET', place.records, id)) or { id = id, state = 'x', unit = '', from = '', till = '', ends = '', by = '', shares = '' }
 end
-write_mark(places, 'booked,')
-return booked(first)
+
+-- effect: in place of a hold of this id that expired
+return change(places, all, function(r, place)
+  r.state, r.unit, r.from, r.till, r.ends, r.keep = 'h', place.unit, from, till, digits13(MS + tonumber(ARGV[10])), keep
+  r.created, r.by, r.shares, r.details = NOW, by, ARGV[4], ARGV[12]
+end)

@@ -1,14 +1,16 @@
 -- Renew the leases of turns that are still held and not paused, and locks that are still held. (operation Renew)
 --
 -- KEYS  of a turn: …:locks STRING and …:ctx HASH; of a lock: its STRING and the HASH with its fence
--- ARGV  1 owner|token, 2 ms and 3 the lock's name ('' for a turn), of each
+-- ARGV  1 owner|token, 2 ms, 3 the lock's name ('' for a turn) and 4 for how many ms its HASH is kept (0: a session's), of each
+--
+-- The first write is one that a full server does not refuse, so nobody loses a lease because memory is short.
 -- Reply {1 or 0 for each}
 
 local time = redis.call('TIME')
 local ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Notes until when a lock is held, where guarded writes look; nothing is noted there any more once its session has ended.
-local function noted(state, name, token, lasts)
+-- The list in which guarded writes look for what is held, with a later end; nothing if the lock is not there (any more).
+local function renewed(state, name, token, lasts)
   local entries, found = {}, false
   for entry in string.gmatch(redis.call('HGET', state, 'locks') or '', '[^;]+') do
     local of, which = string.match(entry, '^([^,]*),([^,]*),')
@@ -18,19 +20,22 @@ local function noted(state, name, token, lasts)
     end
     entries[#entries + 1] = entry
   end
-  if found then redis.call('HSET', state, 'locks', table.concat(entries, ';')) end
-  return found
+  return found and table.concat(entries, ';')
 end
 
 local held = {}
 for i = 1, #KEYS, 2 do
-  local n = #held * 3
-  local mine = redis.call('GET', KEYS[i]) == ARGV[n + 1]
-  if mine and ARGV[n + 3] == '' then
+  local n = #held * 4
+  local lasts, name, kept = ARGV[n + 2], ARGV[n + 3], ARGV[n + 4]
+  local mine, list = redis.call('GET', KEYS[i]) == ARGV[n + 1], nil
+  if mine and name == '' then
     mine = redis.call('HGET', KEYS[i + 1], 'paused') ~= '1'
   elseif mine then
-    mine = noted(KEYS[i + 1], ARGV[n + 3], string.match(ARGV[n + 1], '|(%d+)$'), ARGV[n + 2])
+    list = renewed(KEYS[i + 1], name, string.match(ARGV[n + 1], '|(%d+)$'), lasts)
+    mine = list
   end
-  held[#held + 1] = mine and redis.call('PEXPIRE', KEYS[i], ARGV[n + 2]) or 0
+  held[#held + 1] = mine and redis.call('PEXPIRE', KEYS[i], lasts) or 0
+  if list then redis.call('HSET', KEYS[i + 1], 'locks', list) end
+  if list and kept ~= '0' then redis.call('PEXPIRE', KEYS[i + 1], kept) end
 end
 return held

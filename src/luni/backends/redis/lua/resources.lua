@@ -1,6 +1,6 @@
 -- List a tenant's resources that have bookings. (operation Resources)
 --
--- KEYS  1 luni:agenda:{cliente}:resources ZSET of resources by when their last booking is forgotten (ms)
+-- KEYS  1 luni:agenda:{cliente}:resources ZSET of resources by when their last booking is over (ms)
 -- ARGV  1 at most so many
 -- Reply {resource, …}
 
