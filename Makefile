@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fix clean
+.PHONY: help demo test lint bench soak fix clean
 
 help: ## Say what there is to run
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ lint: $(READY)
 
 bench: $(READY) ## Measure a turn against the floor and the peers that are installed
 	$(BIN)/python bench/turn.py $(ARGS)
+
+soak: $(READY) ## Run the fault tests ten times as long as CI does (LUNI_SOAK=10)
+	LUNI_SOAK=$${LUNI_SOAK:-10} $(BIN)/python -m pytest tests/faults -s -o timeout=7200 $(ARGS)
 
 fix: $(READY) ## Mend what the linter can mend
 	$(BIN)/ruff check --fix .

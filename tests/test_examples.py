@@ -16,6 +16,9 @@ SAYS = {
     "takeover.py": "human: Aqui é a Carla. Devolvo hoje.\nuser: Obrigada! E tem horário amanhã?\nassistant: Bot: Obrigada!",
     "voice_message.py": "assistant: I heard: Tem horário amanhã às três?",
     "two_processes.py": "more to answer: False\nuser: Do you deliver?\nassistant: Yes! (1 message seen)\n",
+    "booking_assistant.py": "Done: 15h is yours.\n\nFree: 14h, 15h, 16h, 17h. Which one?\n"
+    "15h has just gone. Still free: 14h, 16h, 17h.\n"
+    "14h is held for you for two minutes. Shall I book it?\nDone: 14h is yours.\n\n14h confirmed\n15h confirmed\n",
     "webhook_later.py": "You asked: Oi / tem horário amanhã?",
     "tool_calls.py": '"tool_call_id": "call-1"',
     "test_your_bot.py": "both tests pass",

@@ -1,8 +1,23 @@
 """How users' code looks to a type checker; `make lint` runs mypy over it."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from luni import AsyncMemory, Context, Memory, Message, Page, Received, SessionExport, SessionInfo, SessionUpdate
+from luni import (
+    AsyncLock,
+    AsyncMemory,
+    Booking,
+    Context,
+    Interval,
+    Lock,
+    Memory,
+    Message,
+    Page,
+    Received,
+    SessionExport,
+    SessionInfo,
+    SessionUpdate,
+)
 from luni.models import Health, TurnState
 
 
@@ -21,6 +36,16 @@ def synchronous(memory: Memory) -> None:
     assert_type(session.update(SessionUpdate(variables={"a": 1})), int)
     assert_type(memory.sessions("t"), Page)
     assert_type(memory.health(), Health)
+    with memory.lock("t", "till", wait=1.0) as lock:
+        assert_type(lock, Lock)
+        assert_type(lock.token, int)
+    assert_type(memory.lock("t", "till").run(len, "abc"), int)
+    agenda = memory.agenda("t", "chair", capacity=2)
+    now = datetime.now(UTC)
+    assert_type(agenda.hold(now, now, by="ana", also=[agenda, "sofa"]), Booking)
+    assert_type(agenda.cancel("b1"), Booking | None)
+    assert_type(agenda.free(now, now, duration=timedelta(hours=1)), list[Interval])
+    assert_type(memory.bookings("t", by="ana"), list[Booking])
 
 
 async def asynchronous(memory: AsyncMemory) -> None:
@@ -33,3 +58,6 @@ async def asynchronous(memory: AsyncMemory) -> None:
     found = await memory.find("id", tenant="t")
     if found is not None:
         assert_type(await found.end(), bool)
+    async with memory.lock("t", "till") as lock:
+        assert_type(lock, AsyncLock)
+    assert_type(await memory.agenda("t", "chair").confirm("b1"), Booking)
