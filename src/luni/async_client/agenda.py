@@ -22,12 +22,7 @@ __all__ = ["AsyncAgenda"]
 
 @documented_like(Agenda)
 class AsyncAgenda(AgendaBase):
-    """The agenda of one resource: hold, confirm, cancel, move. Cheap to make; holds no state of its own.
-
-    Intervals are ``[start, end)``: bookings that touch do not overlap. Times are aware datetimes; they are stored, and come
-    back, in UTC. Check and change are one atomic step, so no lock is needed for two bookings never to overlap. With ``token``,
-    that of the resource's `lock`, a change is `Fenced` unless that lock is held.
-    """
+    """The agenda of one resource, for an event loop: as `Agenda`, awaited."""
 
     def __init__(self, memory: AsyncMemory, tenant: str, resource: str, capacity: int) -> None:
         super().__init__(memory._agenda_needs(), tenant, resource, capacity)  # noqa: SLF001  the agenda is its memory's

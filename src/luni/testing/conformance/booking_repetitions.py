@@ -9,7 +9,7 @@ import pytest
 
 from luni.errors import BookingError, Superseded
 from luni.testing.conformance.bookings import at, book
-from luni.testing.conformance.store import Store, executed, inner
+from luni.testing.conformance.store import Store, executed, watched
 
 CHANGES: dict[str, Any] = {
     "hold": lambda a: a.hold(at(12), at(13), by="rui", id="new"),
@@ -37,20 +37,8 @@ def prepared(store: Store, act: Any) -> tuple[Any, Any, Any]:
     agenda = memory.agenda("shop", "chair")
     agenda.hold(at(10), at(11), by="ana", id="b1")
     book(agenda, 20, 21, by="x")
-    shell, seen = inner(memory), []
-    execute = shell._execute
-
-    def recording(operation: Any) -> Any:
-        result = execute(operation)
-        if hasattr(result, "add_done_callback"):
-            result.add_done_callback(lambda done: seen.append((operation, done.result())))
-        else:
-            seen.append((operation, result))
-        return result
-
-    shell._execute = recording
-    act(agenda)
-    shell._execute = execute
+    with watched(memory) as seen:
+        act(agenda)
     return memory, *seen[-1]
 
 

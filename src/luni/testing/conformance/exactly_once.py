@@ -11,7 +11,7 @@ import pytest
 from luni import Message, Policy, SessionUpdate, ToolCall, ToolResult
 from luni.errors import Superseded
 from luni.operations import WRITES, Inspect, Locate, Open, Operation, Read, Release, Renew, Sessions
-from luni.testing.conformance.store import Store, executed, inner, rounds, talk
+from luni.testing.conformance.store import Store, executed, inner, rounds, talk, watched
 
 Recorded = list[tuple[Any, Any]]
 
@@ -21,21 +21,8 @@ def recorded(store: Store, prepare: Callable[[Any], Any], act: Callable[[Any], A
     memory = store.open(policies={"*": Policy(outbox=True)})
     session = memory.session(tenant="shop", channel="web", user="ana")
     prepare(session)
-    seen: Recorded = []
-    shell = inner(session)._memory
-    execute = shell._execute
-
-    def recording(operation: Operation) -> Any:
-        result = execute(operation)
-        if hasattr(result, "add_done_callback"):
-            result.add_done_callback(lambda done: seen.append((operation, done.result())))
-        else:
-            seen.append((operation, result))
-        return result
-
-    shell._execute = recording
-    act(session)
-    shell._execute = execute
+    with watched(inner(session)._memory) as seen:
+        act(session)
     return memory, [
         (op, result) for op, result in seen if not isinstance(op, Read | Inspect | Locate | Sessions | Release | Renew)
     ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from luni import AsyncMemory, Memory
 from luni.testing import FakeClock
 from luni.testing.blocking import Blocking
 
-__all__ = ["Store", "executed", "inner", "rounds", "talk", "together", "unattended"]
+__all__ = ["Store", "executed", "inner", "rounds", "talk", "together", "unattended", "watched"]
 
 
 class Store:
@@ -100,6 +101,25 @@ def executed(memory: Any, operation: Any) -> Any:
 def inner(thing: Any) -> Any:
     """Return the session or turn itself, out of its blocking shell."""
     return thing._target if isinstance(thing, Blocking) else thing
+
+
+@contextmanager
+def watched(memory: Any) -> Iterator[list[tuple[Any, Any]]]:
+    """Note what a memory's backend is asked, and what it answers."""
+    shell, seen = inner(memory), list[tuple[Any, Any]]()
+    execute = shell._execute
+
+    def recording(operation: Any) -> Any:
+        result = execute(operation)
+        if hasattr(result, "add_done_callback"):
+            result.add_done_callback(lambda done: seen.append((operation, done.result())))
+        else:
+            seen.append((operation, result))
+        return result
+
+    shell._execute = recording
+    yield seen
+    shell._execute = execute
 
 
 def unattended(turn: Any) -> None:
