@@ -11,11 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from loaded import load_scripts
 from redis import Redis
 
 import luni.flows
 from luni import AsyncMemory, Memory
-from luni.backends.redis.scripts import SCRIPTS
 from luni.testing.proxy import Proxy
 from luni.testing.servers import Server, available
 
@@ -61,13 +61,6 @@ def require(kind: str) -> None:
         if kind in os.environ.get("LUNI_REQUIRE", "").split(","):
             pytest.fail(f"there is no {kind} server here, and LUNI_REQUIRE asks for one")
         pytest.skip(f"there is no {kind} server here")
-
-
-def load_scripts(port: int) -> None:
-    """A lost reply must be the effect's, not that of a script the server does not have yet."""
-    with Redis(port=port) as plain:
-        for script in SCRIPTS.values():
-            plain.script_load(script.text)
 
 
 @pytest.fixture(scope="session")

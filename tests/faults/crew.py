@@ -110,7 +110,7 @@ class Nemesis:
         process = self._crew.somebody(self._chance)
         if process:
             process.send_signal(signal.SIGSTOP)
-            time.sleep(self._chance.uniform(0.2, 0.5))
+            time.sleep(self._chance.uniform(0.3, 0.5))
             process.send_signal(signal.SIGCONT)
 
     def server_paused(self) -> None:

@@ -27,13 +27,13 @@ FEW = {
 LOST = tuple(SCRIPTS[name].sha for name in ("hold", "confirm", "cancel", "move"))
 
 
-def record(server, proxy, namespace, folder, seed, *, bug="", only="", **changes):
-    """Let a few processes fight for one resource through some faults, or one kind of them; return what they saw."""
+def record(server, proxy, namespace, folder, seed, *, bug="", **changes):
+    """Let a few processes fight for one resource through some faults; return what they saw."""
     folder.mkdir()
     each = OPERATIONS // PROCESSES * 3 // 4  # a booking attempt brings some more calls with it
     urls = [server.url, proxy.url, server.url, proxy.url, server.url]
     crew = Crew("book", urls, namespace, folder, each=each, bug=bug, **FEW | changes)
-    nemesis = Nemesis(crew, random.Random(seed), server=server, proxy=proxy, lost=LOST, gentle=True, only=only)
+    nemesis = Nemesis(crew, random.Random(seed), server=server, proxy=proxy, lost=LOST, gentle=True)
     rampage(crew, nemesis, faults=1, pause=(0.05, 0.2), seconds=60)
     return read(folder), nemesis.done
 
