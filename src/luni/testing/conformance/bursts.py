@@ -49,7 +49,7 @@ def one_step(turn: Any) -> float:
     """Let a turn begin to open, and its worker die then; return how long it would have slept."""
     target = inner(turn)
     step = target._memory._run, target._scope.address, target._open_flow()
-    return float(turn.run(*step) if isinstance(turn, Blocking) else step[0](*step[1:]))
+    return float(turn.on_loop(*step) if isinstance(turn, Blocking) else step[0](*step[1:]))
 
 
 def test_a_burst_is_one_turn(store: Store) -> None:
