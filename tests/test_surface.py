@@ -229,6 +229,8 @@ EXTRAS = (
     "dotenv",
     "click",
     "hiredis",
+    "tzlocal",
+    "docker",
 )
 
 

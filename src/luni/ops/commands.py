@@ -22,6 +22,7 @@ from luni.ops import replay as recording
 from luni.ops import screens, waiting
 from luni.ops.booking_commands import bookings
 from luni.ops.conversations import check_files
+from luni.ops.redis_commands import redis_app
 from luni.ops.store import NotFound, data_dir, locate, missing_file, open_memory, settings_for
 from luni.ops.terminal import AsJson, Tenant, Url, ask, progress, report, stderr, stdout
 from luni.settings import Policy
@@ -34,6 +35,7 @@ app = typer.Typer(
     epilog="Status: 0 done · 1 failed or not found · 2 usage or bad input · 3 the store is unavailable.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
+app.add_typer(redis_app, name="redis", rich_help_panel="Look after the store")
 app.add_typer(bookings, name="bookings", rich_help_panel="Look after bookings")
 
 ChannelOrId = Annotated[str, typer.Argument(help="The channel; without USER, a session's id.", metavar="CHANNEL|ID")]

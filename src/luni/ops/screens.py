@@ -16,6 +16,7 @@ from rich.text import Text
 from luni.models import Message, Page, SessionExport, SessionInfo
 from luni.ops.demo import Demo, Example
 from luni.ops.doctor import Diagnosis
+from luni.ops.redis_setup import Cleaned, Ready, ServerStatus
 from luni.ops.replay import Report
 from luni.ops.waiting import Waiting
 
@@ -274,6 +275,49 @@ def doctor(found: Diagnosis) -> RenderableType:
         *(Text(), heading("Versions"), _section(versions)),
         *(Text(), heading("Settings", "in force; those that differ from the default are bright"), _section(_settings(found))),
     )
+
+
+def redis_ready(found: Ready) -> RenderableType:
+    """Return what a set-up made."""
+    grid = _grid()
+    grid.add_row("listens on", _value(f"127.0.0.1:{found.port}", "this machine only, with a password of its own"))
+    grid.add_row("runs as", Text(f"{found.kind}: {plain(found.program)}"))
+    grid.add_row("its files", Text(plain(found.data)))
+    env = {"written": "has its URL", "unchanged": "has its URL already", "kept": "was left alone: --force writes its URL there"}
+    grid.add_row("env file", _value(plain(found.env_file), env[found.env]))
+    title = ("✓ ready", "bold green") if found.made else ("✓ running", "bold green")
+    return Group(Text.assemble(title), _section(grid), Text(), _next("luni redis status", "luni doctor", "luni redis cleanup"))
+
+
+def redis_status(found: ServerStatus) -> RenderableType:
+    """Return what a server says of itself."""
+    grid = _grid()
+    limit = f"of {_bytes(found.memory_limit_bytes)} · {found.memory_pct} %" if found.memory_limit_bytes else "without a limit"
+    grid.add_row("memory", _value(_bytes(found.memory_bytes), limit))
+    rate = "no data" if found.hit_rate_pct is None else f"{found.hit_rate_pct} %"
+    grid.add_row("hit rate", _value(rate, "of the server's own look-ups since it started"))
+    kept = "on" if found.append_only_file else "off: a restart loses what is not in a snapshot"
+    grid.add_row("append-only file", Text(kept if found.append_only_ok else "FAILING: the last write was refused"))
+    grid.add_row("evictions", _value(f"{found.evicted_keys:,}", f"policy {plain(found.eviction)}"))
+    grid.add_row("clients", Text(f"{found.connected_clients:,}"))
+    grid.add_row("keys", Text(f"{found.keys:,}"))
+    up = "just started" if found.uptime_seconds < MINUTE else f"up for {_ago(found.uptime_seconds).removesuffix(' ago')}"
+    return Group(heading(plain(found.server), f"{plain(_place_of(found.place))} · {up}"), _section(grid))
+
+
+def _place_of(place: str) -> str:
+    return place.rpartition("@")[2]
+
+
+def redis_cleaned(found: Cleaned) -> RenderableType:
+    """Return what was removed."""
+    parts = ["Stopped the server." if found.stopped else "It was not running."]
+    parts.append(
+        "Removed its data and its files." if found.data_removed else "Its data is kept: luni redis setup starts it again."
+    )
+    if found.env_lines_removed:
+        parts.append(f"Removed {' and '.join(found.env_lines_removed)} from the env file.")
+    return Text(" ".join(parts))
 
 
 _LABELS = {"size_bytes": "size"}

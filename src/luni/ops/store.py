@@ -12,7 +12,7 @@ from luni.client import Memory, Session
 from luni.errors import LuniError
 from luni.settings import Policies, Settings
 
-__all__ = ["NotFound", "data_dir", "locate", "missing_file", "open_memory", "settings_for"]
+__all__ = ["NotFound", "base_dir", "data_dir", "locate", "missing_file", "open_memory", "settings_for"]
 
 
 class NotFound(LuniError):
@@ -56,9 +56,14 @@ def locate(memory: Memory, tenant: str, channel_or_id: str, user: str | None) ->
     return found
 
 
-def data_dir(settings: Settings) -> Path:
-    """Return the directory for luni's own files, made if need be, its owner's alone."""
+def base_dir(settings: Settings) -> Path:
+    """Return the directory for luni's own files, which may not be there yet."""
     default = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "luni"
-    path = Path(settings.data_dir).expanduser() if settings.data_dir else default
+    return Path(settings.data_dir).expanduser() if settings.data_dir else default
+
+
+def data_dir(settings: Settings) -> Path:
+    """Return the same, made if need be, its owner's alone."""
+    path = base_dir(settings)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path

