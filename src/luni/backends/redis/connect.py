@@ -11,10 +11,11 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
+from luni.backends.redis import sentinel
 from luni.errors import ConfigError
 from luni.settings import Settings
 
-__all__ = ["async_connection", "connection_arguments", "place", "sync_connection"]
+__all__ = ["async_connection", "connection_arguments", "place", "sync_connection", "watched"]
 
 _PINNED: dict[str, Any] = {
     "retry": None,  # luni owns the retries: the client's repeat writes
@@ -25,6 +26,16 @@ _PINNED: dict[str, Any] = {
     "decode_responses": False,
     "driver_info": None,
 }
+
+
+def watched(url: str, settings: Settings, *, asynchronous: bool) -> tuple[type[Any], dict[str, Any], Any]:
+    """Return the same as `connection_arguments`, and what finds the primary where the URL names Sentinels (else ``None``)."""
+    found = sentinel.plain_url(url)
+    kind, arguments = connection_arguments(found[0] if found else url, settings, asynchronous=asynchronous)
+    if found is None:
+        return kind, arguments, None
+    primary = sentinel.AsyncPrimary if asynchronous else sentinel.Primary
+    return kind, arguments, primary(*found[1:], settings, arguments)
 
 
 def connection_arguments(url: str, settings: Settings, *, asynchronous: bool) -> tuple[type[Any], dict[str, Any]]:
@@ -70,6 +81,8 @@ def async_connection(kind: type[Any], arguments: dict[str, Any]) -> Any:
 def place(url: str) -> str:
     """Return where a URL leads, without credentials or options."""
     parts = urlsplit(url)
+    if "," in parts.netloc:
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     host = parts.hostname or ""
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{host}{port}{parts.path}"

@@ -6,7 +6,7 @@ import redis.exceptions as driver
 
 from luni.errors import BackendError, Damaged, LuniError, Unavailable
 
-__all__ = ["refused"]
+__all__ = ["is_demoted", "refused"]
 
 # The server says no before it does anything: the operation can be tried again elsewhere or later.
 _REFUSALS = (
@@ -18,6 +18,11 @@ _DAMAGE = {
     "WRONGTYPE": "a key has another type than the wire format gives it; nothing was written",
     "DAMAGED": "a stored booking cannot be read; it was left as it is, and nothing was written",
 }
+
+
+def is_demoted(error: Exception) -> bool:
+    """Whether a server says that it is no primary any more."""
+    return isinstance(error, driver.ReadOnlyError) or "READONLY" in str(error)
 
 
 def refused(error: Exception) -> LuniError:

@@ -14,7 +14,7 @@ from hiredis import pack_command
 from luni.backends.redis import connect
 from luni.backends.redis.call import Call, Wait, with_replicas
 from luni.backends.redis.codec import decode, encode, unreadable
-from luni.backends.redis.errors import refused
+from luni.backends.redis.errors import is_demoted, refused
 from luni.backends.redis.info import described
 from luni.errors import BackendError, Indeterminate, Unavailable
 from luni.operations import Operation
@@ -32,7 +32,7 @@ class Connections:
     """At most ``pool_max`` connections, the latest used first; a forked child begins with none."""
 
     def __init__(self, url: str, settings: Settings) -> None:
-        self._kind, self._arguments = connect.connection_arguments(url, settings, asynchronous=False)
+        self._kind, self._arguments, self._primary = connect.watched(url, settings, asynchronous=False)
         self._most, self._least, self._patience = settings.pool_max, settings.pool_min, settings.timeout
         self._begin()
 
@@ -62,16 +62,32 @@ class Connections:
         except IndexError:
             connection = connect.sync_connection(self._kind, self._arguments)
         try:
-            connection.connect()
+            self._connect(connection)
             if self._stale(connection):
                 connection.disconnect()
-                connection.connect()
+                self._connect(connection)
         except (*_LOST, *_REPLIES) as error:
             connection.disconnect()
             if isinstance(error, _REPLIES):
                 raise refused(error) from None
             raise Unavailable(f"the server cannot be reached: {error}") from None
         return connection
+
+    def _connect(self, connection: Any) -> None:
+        """Connect, if it is not connected: behind Sentinels, to whoever is the primary now."""
+        if self._primary is None or connection.is_connected:
+            connection.connect()
+            return
+        connection.host, connection.port = self._primary.address()
+        connection.connect()
+        self._primary.check(connection)
+
+    def demoted(self, connection: Any) -> None:
+        """The server is a replica now: behind Sentinels, what leads there is of no use any more."""
+        if self._primary is not None:
+            connection.disconnect()
+            for one in list(self._idle):
+                one.disconnect()
 
     @staticmethod
     def _stale(connection: Any) -> bool:
@@ -127,6 +143,8 @@ class RedisBackend:
                 reply = self._send(connection, "EVAL", call.script.text, len(call.keys), *call.keys, *call.args)
             return reply, call.wait and self._confirmed(connection, call.wait)
         except _REPLIES as error:
+            if is_demoted(error):
+                self._connections.demoted(connection)
             raise refused(error) from None
         finally:
             self._connections.give_back(connection)

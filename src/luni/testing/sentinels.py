@@ -1,0 +1,128 @@
+"""A primary, its replica, and three Sentinels that watch them: servers of a test's own, on free loopback ports."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+
+from luni.testing.servers import Server
+
+__all__ = ["Sentinels"]
+
+SECONDS = 20.0
+DOWN_AFTER_MS = 400
+AGAIN_AFTER_MS = 500
+
+
+class Sentinels:
+    """A watched pair; a context manager. ``url`` is what luni opens.
+
+    Args:
+        kind: ``"valkey"`` or ``"redis"``.
+    """
+
+    name = "luni"
+
+    def __init__(self, kind: str = "valkey") -> None:
+        self._kind = kind
+        self.servers: list[Server] = []
+        self.watchers: list[Server] = []
+
+    @property
+    def url(self) -> str:
+        """Where the Sentinels are, and the primary's name."""
+        return f"redis+sentinel://{','.join(f'127.0.0.1:{one.port}' for one in self.watchers)}/{self.name}"
+
+    def primary(self) -> Server:
+        """Return the server that the Sentinels call the primary now."""
+        port = int(self._ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)[1])
+        return next(server for server in self.servers if server.port == port)
+
+    def _ask(self, *words: str) -> Any:
+        with redis.Redis(port=self.watchers[0].port, decode_responses=True) as watcher:
+            return watcher.execute_command(*words)
+
+    def start(self) -> Self:
+        """Start all five and wait until the Sentinels know each other and the replica."""
+        first = Server(self._kind).start()
+        self.servers = [first, Server(self._kind, "--replicaof", "127.0.0.1", str(first.port), *_FAST).start()]
+        for _ in range(3):
+            watcher = Server(self._kind, sentinel=_watching(self.name, first.port)).start()
+            self.watchers.append(watcher)
+        deadline = time.monotonic() + SECONDS
+        while not self._complete():
+            if time.monotonic() > deadline:
+                raise RuntimeError("the Sentinels do not find each other")
+            time.sleep(0.1)
+        return self
+
+    def _complete(self) -> bool:
+        for watcher in self.watchers:
+            with redis.Redis(port=watcher.port) as asked:
+                state = asked.sentinel_masters()[self.name]
+            if (state["num-slaves"], state["num-other-sentinels"]) != (1, 2):
+                return False
+        with redis.Redis(port=self.servers[1].port) as replica:
+            return bool(replica.info("replication").get("master_link_status") == "up")
+
+    def wait_for_another(self, former: Server) -> float:
+        """Wait until another server is the primary and says so; return how long that took."""
+        began = time.monotonic()
+        while time.monotonic() - began < SECONDS:
+            now = self.primary()
+            if now is not former:
+                with redis.Redis(port=now.port) as asked:
+                    if asked.info("replication")["role"] == "master":
+                        return time.monotonic() - began
+            time.sleep(0.02)
+        raise RuntimeError("nobody became the primary")
+
+    def follow(self, former: Server) -> None:
+        """Make a server the primary's replica, without waiting until the Sentinels do, and wait until it has everything."""
+        now = self.primary()
+        with redis.Redis(port=former.port) as plain:
+            plain.execute_command("REPLICAOF", "127.0.0.1", now.port)
+        self.wait_for_replica()
+
+    def wait_for_replica(self) -> None:
+        """Wait until the replica has everything that the primary has."""
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            first = self.primary()
+            (other,) = (server for server in self.servers if server is not first)
+            with redis.Redis(port=first.port) as primary, redis.Redis(port=other.port) as replica:
+                have, told = primary.info("replication"), replica.info("replication")
+            linked = told.get("master_link_status") == "up" and told.get("master_port") == first.port
+            if linked and told["slave_repl_offset"] == have["master_repl_offset"]:
+                return
+            time.sleep(0.05)
+        raise RuntimeError("the primary has no replica")
+
+    def close(self) -> None:
+        """Stop all of them."""
+        for one in (*self.watchers, *self.servers):
+            one.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+_FAST = ("--repl-diskless-sync-delay", "0")
+
+
+def _watching(name: str, port: int) -> str:
+    return "\n".join(
+        (
+            f"sentinel monitor {name} 127.0.0.1 {port} 2",
+            f"sentinel down-after-milliseconds {name} {DOWN_AFTER_MS}",
+            f"sentinel failover-timeout {name} {AGAIN_AFTER_MS}",
+            f"sentinel parallel-syncs {name} 1",
+            "",
+        )
+    )
