@@ -109,6 +109,8 @@ class LockBase(Leased):
             return self._next_ask(found, left)
         self._lost, self._held, self._token = False, True, found.token
         self._held_from(sent_at)
+        if self._over:
+            raise LockLost("acquiring the lock took longer than it lasts; nothing was run")
         self._known.add(self._place, self._token, self)
         return None
 

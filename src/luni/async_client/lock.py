@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from luni import operations as ops
 from luni.async_client.documented import documented_like
 from luni.client import Lock
-from luni.errors import ConfigError, LockError, LuniError, Unavailable
+from luni.errors import ConfigError, LockHeld, LuniError, NoSession, Unavailable
 from luni.locks import LockBase
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class AsyncLock(LockBase):
         try:
             while (pause := await self._run(self._acquire_flow())) is not None:
                 await self._memory._sleep(pause)  # noqa: SLF001  the lock is its memory's
-        except (LockError, Unavailable, ConfigError):
+        except (LockHeld, NoSession, Unavailable, ConfigError):
             self._give_up()
             raise
         except BaseException:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from luni import operations as ops
-from luni.errors import ConfigError, LockError, LuniError, Unavailable
+from luni.errors import ConfigError, LockHeld, LuniError, NoSession, Unavailable
 from luni.locks import LockBase
 
 if TYPE_CHECKING:
@@ -35,14 +35,15 @@ class Lock(LockBase):
     def acquire(self) -> Self:
         """Acquire the lock and begin to renew it, at a third of its ``ttl``; wait for it, if it was asked to, in a fair order.
 
-        Raises `LockHeld` (somebody else holds it, or waits for it), `NoSession` (a lock of a session that is not there), and
-        `Unavailable` or `Indeterminate` (nobody can tell): then nothing was run, and what may have been acquired is released.
+        Raises `LockHeld` (somebody else holds it, or waits for it), `NoSession` (a lock of a session that is not there),
+        `LockLost` (the answer came after its ``ttl``), and `Unavailable` or `Indeterminate` (nobody can tell). Then nothing was
+        run, and what may have been acquired is released.
         """
         self._take()
         try:
             while (pause := self._run(self._acquire_flow())) is not None:
                 self._clock.sleep(pause)
-        except (LockError, Unavailable, ConfigError):
+        except (LockHeld, NoSession, Unavailable, ConfigError):
             self._give_up()
             raise
         except BaseException:

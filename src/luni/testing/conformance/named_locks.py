@@ -351,3 +351,25 @@ def test_a_late_renewal_of_a_former_acquisition_says_nothing_of_the_next(store: 
     assert lock.held
     renewals._note([one], Renew(leases=(one._lease(),)), time.monotonic(), Renewed((False,)))
     assert lock.lost
+
+
+def test_a_lock_that_took_longer_to_acquire_than_it_lasts_begins_nothing(store: Store) -> None:
+    memory, ran = store.open(), []
+    shell = inner(memory)
+    execute = shell._execute
+
+    def slow(operation: Any) -> Any:
+        result = execute(operation)
+        if isinstance(operation, Lock) and store.clock is not None:
+            store.clock.advance(1.0)  # the answer is a long time on its way
+        return result
+
+    if store.clock is None:
+        pytest.skip("the clock of this store cannot be moved")
+    shell._execute = slow
+    with pytest.raises(LockLost):
+        called(memory.lock("shop", "till", ttl=0.5), lambda: ran.append(1))
+    shell._execute = execute
+    assert ran == []
+    with store.open().lock("shop", "till") as lock:
+        assert lock.held
