@@ -71,7 +71,7 @@ def test_turns_go_on_with_whoever_is_the_primary(watched, run, namespace, many, 
         else:
             former.stop()
             former.start()
-        watched.follow(former)
+        watched.wait_for_replica()
     texts = [m.text for m in run(session.messages())]
     assert texts[-2:] == [f"message {len(late)}", f"answer {len(late)}"]
     sys.stderr.write(f"{len(late)} failovers: answered again {', '.join(f'{one:.2f}' for one in late)} s after each\n")

@@ -196,7 +196,7 @@ def end(
     report(as_json, {"ended": True, "session_id": info.session_id}, lambda: f"Ended {info.session_id}.")
 
 
-@app.command(rich_help_panel="Look after sessions")
+@app.command(rich_help_panel="Look after the store")
 def doctor(url: Url = None, as_json: AsJson = False) -> None:  # noqa: FBT002
     """Check versions, settings and the store; say what a power failure would lose. Status 3 if the store is unreachable."""
     found = health.examine(settings_for(url))

@@ -80,24 +80,20 @@ class Sentinels:
             time.sleep(0.02)
         raise RuntimeError("nobody became the primary")
 
-    def follow(self, former: Server) -> None:
-        """Make a server the primary's replica, without waiting until the Sentinels do, and wait until it has everything."""
-        now = self.primary()
-        with redis.Redis(port=former.port) as plain:
-            plain.execute_command("REPLICAOF", "127.0.0.1", now.port)
-        self.wait_for_replica()
-
     def wait_for_replica(self) -> None:
-        """Wait until the replica has everything that the primary has."""
-        deadline = time.monotonic() + SECONDS
+        """Make the other server the primary's replica, without waiting for the Sentinels; return when it has everything."""
+        deadline, told_again = time.monotonic() + 2 * SECONDS, 0.0
         while time.monotonic() < deadline:
             first = self.primary()
             (other,) = (server for server in self.servers if server is not first)
             with redis.Redis(port=first.port) as primary, redis.Redis(port=other.port) as replica:
                 have, told = primary.info("replication"), replica.info("replication")
-            linked = told.get("master_link_status") == "up" and told.get("master_port") == first.port
-            if linked and told["slave_repl_offset"] == have["master_repl_offset"]:
-                return
+                linked = told.get("master_port") == first.port and told.get("master_link_status") == "up"
+                if linked and told["slave_repl_offset"] >= have["master_repl_offset"]:
+                    return
+                if have["role"] == "master" and told.get("master_port") != first.port and time.monotonic() > told_again:
+                    replica.execute_command("REPLICAOF", "127.0.0.1", first.port)
+                    told_again = time.monotonic() + 1.0
             time.sleep(0.05)
         raise RuntimeError("the primary has no replica")
 
