@@ -32,6 +32,11 @@ class Leased:
         """Whether it was lost: what needs it would be refused."""
         raise NotImplementedError
 
+    @property
+    def _wanted(self) -> bool:
+        """Whether it is to be renewed (any more)."""
+        raise NotImplementedError
+
     def _lease(self) -> ops.Lease | ops.LockLease:
         raise NotImplementedError
 

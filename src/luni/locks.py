@@ -76,6 +76,10 @@ class LockBase(Leased):
     def _lease_seconds(self) -> float:
         return self._ttl_ms / 1000
 
+    @property
+    def _wanted(self) -> bool:
+        return self._held
+
     def _lease(self) -> ops.LockLease:
         return ops.LockLease(self._place, self._owner, self._token, self._ttl_ms)
 
@@ -147,6 +151,8 @@ class LockBase(Leased):
     def _renew_flow(self) -> flows.Flow:
         if not self._held:
             raise InvalidInput("the lock is not acquired")
+        if self._elsewhere:
+            raise LockLost("the lock is the parent's: a forked child holds nothing of it")
         sent_at = self._clock.monotonic()
         try:
             held = yield from lock_flows.renewed(self._base, self._lease())

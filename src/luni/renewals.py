@@ -83,8 +83,12 @@ class Leases:
             if lease.lost:
                 self.discard(lease)
                 emit(self._hook, lease._lost_event())
+            elif held is False:
+                self.discard(lease)
             else:
                 self._put(lease)
+                if not lease._wanted:  # released by another thread while its renewal was noted
+                    self.discard(lease)
 
 
 class Renewals(Leases):

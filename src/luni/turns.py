@@ -140,6 +140,10 @@ class TurnBase(Leased):
     def _lease_seconds(self) -> float:
         return self._scope.lease_ms / 1000
 
+    @property
+    def _wanted(self) -> bool:
+        return self.should_reply
+
     def _lease(self) -> ops.Lease:
         return ops.Lease(self._scope.address, self._owner, self._found.token, self._scope.lease_ms)
 

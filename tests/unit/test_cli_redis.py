@@ -216,6 +216,57 @@ def test_another_process_that_got_the_id_is_not_stopped(luni, ready, tmp_path): 
         other.kill()
 
 
+def test_a_process_that_only_speaks_of_the_server_is_not_it(luni, ready, tmp_path):  # noqa: F811
+    os.kill(note_of(tmp_path)["pid"], signal.SIGKILL)
+    time.sleep(0.2)
+    with subprocess.Popen(["sh", "-c", "sleep 60; :", "tunnel", f"127.0.0.1:{ready}"]) as other:
+        note = tmp_path / "data" / "luni" / "redis" / "setup.json"
+        note.write_text(json.dumps(note_of(tmp_path) | {"pid": other.pid}))
+        assert told(luni("redis", "cleanup", "--yes", "--json")[1])["stopped"] is False
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_server_that_cannot_be_told_from_others_keeps_its_data(luni, ready, tmp_path):  # noqa: F811
+    note, before = tmp_path / "data" / "luni" / "redis" / "setup.json", note_of(tmp_path)
+    note.write_text(json.dumps(before | {"born": "another"}))
+    status, _, err = luni("redis", "cleanup", "--yes")
+    assert status == 3
+    assert "nothing was removed" in err
+    note.write_text(json.dumps(before))
+    assert luni("redis", "cleanup", "--yes")[0] == 0
+
+
+def test_a_link_is_followed_and_nobodys_file_is_overwritten(luni, port, tmp_path):  # noqa: F811
+    (tmp_path / "real.env").write_text("OTHER=1\n")
+    (tmp_path / ".env").symlink_to("real.env")
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "..env.new").symlink_to("victim")
+    assert luni("redis", "setup", "--port", str(port), "--force")[0] == 0
+    assert (tmp_path / ".env").is_symlink()
+    assert "REDIS_URL" in (tmp_path / "real.env").read_text()
+    assert (tmp_path / "victim").read_text() == "precious"
+    luni("redis", "setup", "--env-file", "second.env")
+    luni("redis", "cleanup", "--yes")
+    assert (tmp_path / "real.env").read_text() == "OTHER=1\n"
+    assert not (tmp_path / "second.env").exists()
+
+
+@pytest.mark.parametrize("env_file", ["no/such/.env", ".", "latin"])
+def test_an_env_file_that_cannot_be_is_told_before_anything_is_made(luni, port, tmp_path, env_file):  # noqa: F811
+    (tmp_path / "latin").write_bytes(b"NAME=\xe9\n")
+    status, _, err = luni("redis", "setup", "--port", str(port), "--env-file", env_file)
+    assert status == 2
+    assert "--env-file" in err
+    assert not (tmp_path / "data" / "luni").exists()
+
+
+def test_a_relative_data_directory_will_do(luni, port, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("LUNI_DATA_DIR", "here")
+    assert luni("redis", "setup", "--port", str(port))[0] == 0
+    assert luni("redis", "cleanup", "--yes")[0] == 0
+
+
 def test_a_folder_with_a_space_and_quotes_will_do(luni, port, monkeypatch, tmp_path):  # noqa: F811
     monkeypatch.setenv("LUNI_DATA_DIR", str(tmp_path / 'my "data" here'))
     assert luni("redis", "setup", "--port", str(port))[0] == 0

@@ -17,7 +17,7 @@ import msgspec
 import redis
 
 from luni.errors import Unavailable
-from luni.ops.redis_server import Setup, configuration
+from luni.ops.redis_server import Setup, client_of, configuration
 
 __all__ = ["ContainerEngine"]
 
@@ -159,7 +159,7 @@ class ContainerEngine:
         if not self.alive(setup):
             return False
         try:
-            with redis.Redis(host="127.0.0.1", port=setup.port, password=setup.password, socket_timeout=5) as client:
+            with client_of(setup) as client:
                 return bool(client.ping())
         except redis.RedisError:
             return False

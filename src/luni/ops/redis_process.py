@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -15,12 +16,27 @@ from typing import Literal
 import redis
 
 from luni.errors import Unavailable
-from luni.ops.redis_server import Setup, configuration
+from luni.ops.redis_server import Setup, client_of, configuration
 
 __all__ = ["ProcessEngine"]
 
 STOP_SECONDS = 15.0
 FOLLOW_SECONDS = 0.2
+
+
+def _birth(pid: int) -> str:
+    """Return when a process began, ``""`` for one that is not there, or is dead and was not fetched."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return ""
+        return "" if fields[0] == "Z" else fields[19]
+    shown = subprocess.run(  # noqa: S603  no text of anybody's
+        ["/bin/ps", "-p", str(pid), "-o", "lstart="], capture_output=True, text=True, check=False
+    )
+    return shown.stdout.strip()
 
 
 class ProcessEngine:
@@ -78,28 +94,20 @@ class ProcessEngine:
         finally:
             os.close(log)
         process.returncode = 0  # nobody waits for it here: it goes on when this ends
-        return msgspec.structs.replace(setup, pid=process.pid)
+        return msgspec.structs.replace(setup, pid=process.pid, born=_birth(process.pid))
 
     def alive(self, setup: Setup) -> bool:
-        """Whether the process of that id runs this configuration: ids are used again."""
+        """Whether the process of that id is the one that was started: ids are used again, times of birth are not."""
         if not setup.pid:
             return False
-        try:
-            done, _ = os.waitpid(setup.pid, os.WNOHANG)  # it may be our own child, and dead
-        except ChildProcessError:
-            done = 0
-        if done:
-            return False
-        shown = subprocess.run(  # noqa: S603  no text of anybody's
-            ["/bin/ps", "-ww", "-p", str(setup.pid), "-o", "args="], capture_output=True, text=True, check=False
-        )
-        own = str(self._config(setup)), f"127.0.0.1:{setup.port}"  # its argument, and what it calls itself once it is up
-        return any(name in shown.stdout for name in own)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(setup.pid, os.WNOHANG)  # it may be our own child, and dead
+        return bool(setup.born) and _birth(setup.pid) == setup.born
 
     def running(self, setup: Setup) -> bool:
         """Whether the server behind the port is the process that was started."""
         try:
-            with redis.Redis(host="127.0.0.1", port=setup.port, password=setup.password, socket_timeout=5) as client:
+            with client_of(setup) as client:
                 return int(client.info("server")["process_id"]) == setup.pid
         except redis.RedisError:
             return False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-__all__ = ["Engine", "Setup", "configuration"]
+__all__ = ["Engine", "Setup", "client_of", "configuration"]
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,9 +22,11 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     password: str
     maxmemory: str
     folder: str
-    env_file: str
+    env_files: tuple[str, ...]
     program: str = ""
     pid: int = 0
+    born: str = ""
+    """When that process began, as its system says it."""
     image: str = ""
     socket: str = ""
 
@@ -59,6 +64,14 @@ class Engine(Protocol):
 
     def logs(self, setup: Setup, *, lines: int, follow: bool) -> Iterator[str]:
         """Yield the last lines of its log, and with ``follow`` what comes."""
+
+
+def client_of(setup: Setup) -> Any:
+    """Return a plain client of a server that was set up; it waits 2 s at the most, and tries once."""
+    once = Retry(NoBackoff(), 0)
+    return redis.Redis(
+        host="127.0.0.1", port=setup.port, password=setup.password, socket_timeout=2, socket_connect_timeout=2, retry=once
+    )  # fmt: skip
 
 
 def configuration(setup: Setup, *, bind: str, port: int, directory: str) -> str:

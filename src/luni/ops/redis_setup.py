@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,7 +24,7 @@ import redis
 from luni.errors import ConfigError, InvalidInput, Unavailable
 from luni.ops.redis_engine import ContainerEngine
 from luni.ops.redis_process import ProcessEngine
-from luni.ops.redis_server import Engine, Setup
+from luni.ops.redis_server import Engine, Setup, client_of
 from luni.ops.store import NotFound
 
 __all__ = ["Cleaned", "Ready", "ServerStatus", "Setup", "cleanup", "client_of", "find", "logs", "setup", "status"]
@@ -88,7 +89,7 @@ class Cleaned(msgspec.Struct, frozen=True):
 
 def folder_of(base: Path) -> Path:
     """Return where a server's files are."""
-    return base / "redis"
+    return (base / "redis").resolve()
 
 
 def find(base: Path) -> Setup | None:
@@ -109,19 +110,33 @@ def engine_of(found: Setup) -> Engine:
 
 def setup(base: Path, wanted: Wanted, *, force: bool, say: Say) -> Ready:
     """Set a server up, or start the one that was; return when it answers."""
-    found = find(base)
+    found, env_file = find(base), wanted.env_file.resolve()
+    _check_env(env_file)
     with closing(engine_of(found) if found else _engine(wanted.kind, say)) as engine:
         ready = found or _new(base, engine, wanted, say)
-        if found and engine.running(found):
+        if found and engine.alive(found):
             say(f"a server of luni's is running already on port {found.port}")
         else:
-            _check_port(ready.port)
+            if found:
+                _check_port(ready.port, ours=True)
             say("starting the server")
             ready = engine.start(ready)
             _keep(ready)
-            _wait(engine, ready)
-    env = _write_env(ready, wanted.env_file, force=force)
-    return Ready(ready.kind, ready.program, ready.port, ready.folder, str(wanted.env_file), env, made=found is None)
+        _wait(engine, ready)
+    env = _write_env(ready, env_file, force=force)
+    if env != "kept" and str(env_file) not in ready.env_files:
+        _keep(msgspec.structs.replace(ready, env_files=(*ready.env_files, str(env_file))))
+    return Ready(ready.kind, ready.program, ready.port, ready.folder, str(env_file), env, made=found is None)
+
+
+def _check_env(path: Path) -> None:
+    """What cannot be written is told before anything is made."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise InvalidInput(f"--env-file: {path} is not a file that can be written")
+    try:
+        _ = path.read_text(encoding="utf-8") if path.exists() else ""
+    except UnicodeDecodeError:
+        raise InvalidInput(f"--env-file: {path} is not UTF-8 text; it was left alone") from None
 
 
 def _engine(kind: str, say: Say) -> Engine:
@@ -149,14 +164,19 @@ def _new(base: Path, engine: Engine, wanted: Wanted, say: Say) -> Setup:
         one.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise InvalidInput(f"{folder} holds files that no setup knows of; move them away first")
-    made = engine.prepared(
-        Setup(
-            id=secrets.token_hex(8), kind=engine.kind, port=wanted.port, password=secrets.token_urlsafe(32),
-            maxmemory=wanted.maxmemory, folder=str(folder), image=wanted.image, env_file=str(wanted.env_file),
-        ),
-        say,
+    made = Setup(
+        id=secrets.token_hex(8), kind=engine.kind, port=wanted.port, password=secrets.token_urlsafe(32),
+        maxmemory=wanted.maxmemory, folder=str(folder), image=wanted.image, env_files=(),
     )  # fmt: skip
-    _keep(made)
+    try:
+        made = engine.prepared(made, say)
+        _keep(made)
+    except BaseException:  # nothing is left of what could not be made
+        shutil.rmtree(folder)
+        if not any(base.iterdir()):
+            base.rmdir()
+        engine.remove(made)
+        raise
     return made
 
 
@@ -166,15 +186,21 @@ def _keep(found: Setup) -> None:
 
 def private(path: Path, text: bytes) -> None:
     """Write a file that is its owner's alone, whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(text)
-    new.replace(path)
+    handle, new = tempfile.mkstemp(dir=path.parent)  # 0600, and nobody's before
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+        Path(new).replace(path)
+    except BaseException:
+        Path(new).unlink(missing_ok=True)
+        raise
 
 
-def _check_port(port: int) -> None:
+def _check_port(port: int, *, ours: bool = False) -> None:
     if _is_free(port):
         return
+    if ours:
+        raise InvalidInput(f"port {port}, on which the server was set up, is taken by another program: stop that one first")
     other = next((one for one in range(port + 1, port + PORTS_TRIED) if _is_free(one)), None)
     way = f"--port {other} is free" if other else "choose another with --port"
     raise InvalidInput(f"port {port} is taken by another program: {way}, or stop what listens there; nothing was changed")
@@ -188,11 +214,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def client_of(found: Setup) -> Any:
-    """Return a plain client of a server that was set up."""
-    return redis.Redis(host="127.0.0.1", port=found.port, password=found.password, socket_timeout=5, socket_connect_timeout=2)
 
 
 def _wait(engine: Engine, found: Setup) -> None:
@@ -265,19 +286,20 @@ def cleanup(base: Path, found: Setup, *, keep_data: bool) -> Cleaned:
     """Stop the server and remove what setup made, and nothing else; with ``keep_data`` another setup starts it again."""
     with closing(engine_of(found)) as engine:
         stopped = engine.stop(found)
+        if engine.running(found):
+            raise Unavailable(f"the server on port {found.port} goes on and cannot be stopped from here; nothing was removed")
         if keep_data:
             return Cleaned(stopped, data_removed=False, env_lines_removed=[])
         engine.remove(found)
+    removed = [line for env_file in found.env_files for line in _clean_env(found, Path(env_file))]
     shutil.rmtree(found.folder)
-    removed = _clean_env(found)
     if base.is_dir() and not any(base.iterdir()):
         base.rmdir()
     return Cleaned(stopped, data_removed=True, env_lines_removed=removed)
 
 
-def _clean_env(found: Setup) -> list[str]:
-    """Take the lines of this server out of the file, if they are still its own."""
-    path = Path(found.env_file)
+def _clean_env(found: Setup, path: Path) -> list[str]:
+    """Take the lines of this server out of a file, if they are still its own."""
     if not path.exists() or dotenv.dotenv_values(path).get("REDIS_URL") != _url(found):
         return []
     for name in OURS:

@@ -59,7 +59,7 @@ def locate(memory: Memory, tenant: str, channel_or_id: str, user: str | None) ->
 def base_dir(settings: Settings) -> Path:
     """Return the directory for luni's own files, which may not be there yet."""
     default = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "luni"
-    return Path(settings.data_dir).expanduser() if settings.data_dir else default
+    return (Path(settings.data_dir).expanduser() if settings.data_dir else default).absolute()
 
 
 def data_dir(settings: Settings) -> Path:

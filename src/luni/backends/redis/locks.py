@@ -32,7 +32,9 @@ def _lock(namespace: str, op: ops.Lock) -> Call:
 
 def _unlock(namespace: str, op: ops.Unlock) -> Call:
     name = keys.part(op.place.name, "name")
-    return Call(SCRIPTS["unlock"], _place(namespace, op.place), [op.owner, name, op.token], whole=op.blind)
+    return Call(
+        SCRIPTS["unlock"], _place(namespace, op.place), [op.owner, name, op.token, _kept_ms(op.place, 0)], whole=op.blind
+    )
 
 
 def _renew(namespace: str, op: ops.Renew) -> Call:

@@ -33,13 +33,13 @@ def plain_url(url: str) -> tuple[str, list[tuple[str, int]], str] | None:
     scheme = url.partition("://")[0]
     if scheme not in SCHEMES:
         return None
-    parts = urlsplit(url)
-    credentials, at, hosts = parts.netloc.rpartition("@")
-    name, _, database = parts.path.strip("/").partition("/")
     try:
+        parts = urlsplit(url)
+        credentials, at, hosts = parts.netloc.rpartition("@")
+        name, _, database = parts.path.strip("/").partition("/")
         sentinels = [_address(one) for one in hosts.split(",")]
     except ValueError:
-        sentinels = []
+        sentinels, name, database = [], "", ""
     if not sentinels or not name or "/" in database:
         raise ConfigError("allowed is redis+sentinel://[user:password@]host[:port][,host[:port]…]/name[/database]")
     query = f"?{parts.query}" if parts.query else ""
@@ -59,9 +59,10 @@ class _Watched:
 
     def __init__(self, sentinels: list[tuple[str, int]], name: str, settings: Settings, arguments: dict[str, Any]) -> None:
         self._sentinels, self._name = sentinels, name
+        patience = min(settings.timeout, settings.connect_timeout) / (len(sentinels) + 1)  # silent ones must leave time
         self._options: dict[str, Any] = {
-            "socket_timeout": min(settings.timeout, settings.connect_timeout),
-            "socket_connect_timeout": settings.connect_timeout,
+            "socket_timeout": patience,
+            "socket_connect_timeout": patience,
             "retry": None,
             **{key: value for key, value in arguments.items() if key.startswith("ssl")},
         }

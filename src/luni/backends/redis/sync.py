@@ -86,8 +86,7 @@ class Connections:
         """The server is a replica now: behind Sentinels, what leads there is of no use any more."""
         if self._primary is not None:
             connection.disconnect()
-            for one in list(self._idle):
-                one.disconnect()
+            self.close()
 
     @staticmethod
     def _stale(connection: Any) -> bool:

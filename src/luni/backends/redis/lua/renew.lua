@@ -3,7 +3,7 @@
 -- KEYS  of a turn: …:locks STRING and …:ctx HASH; of a lock: its STRING and the HASH with its fence
 -- ARGV  1 owner|token, 2 ms, 3 the lock's name ('' for a turn) and 4 for how many ms its HASH is kept (0: a session's), of each
 --
--- The first write is one that a full server does not refuse, so nobody loses a lease because memory is short.
+-- A key of a wrong type costs its own lease and nobody else's. The first write is one that a full server does not refuse, so nobody loses a lease because memory is short.
 -- Reply {1 or 0 for each}
 
 local time = redis.call('TIME')
@@ -12,7 +12,8 @@ local ms = time[1] * 1000 + math.floor(time[2] / 1000)
 -- The list in which guarded writes look for what is held, with a later end; nothing if the lock is not there (any more).
 local function renewed(state, name, token, lasts)
   local entries, found = {}, false
-  for entry in string.gmatch(redis.call('HGET', state, 'locks') or '', '[^;]+') do
+  local list = redis.pcall('HGET', state, 'locks')
+  for entry in string.gmatch(type(list) == 'string' and list or '', '[^;]+') do
     local of, which = string.match(entry, '^([^,]*),([^,]*),')
     if of == name and which == token then
       found = true
@@ -27,9 +28,10 @@ local held = {}
 for i = 1, #KEYS, 2 do
   local n = #held * 4
   local lasts, name, kept = ARGV[n + 2], ARGV[n + 3], ARGV[n + 4]
-  local mine, list = redis.call('GET', KEYS[i]) == ARGV[n + 1], nil
+  local mine, list = redis.pcall('GET', KEYS[i]) == ARGV[n + 1], nil
   if mine and name == '' then
-    mine = redis.call('HGET', KEYS[i + 1], 'paused') ~= '1'
+    local paused = redis.pcall('HGET', KEYS[i + 1], 'paused')
+    mine = type(paused) ~= 'table' and paused ~= '1'
   elseif mine then
     list = renewed(KEYS[i + 1], name, string.match(ARGV[n + 1], '|(%d+)$'), lasts)
     mine = list

@@ -1,7 +1,8 @@
 -- Release a named lock that is still its owner's, and give up a place in its queue. (operation Unlock)
 --
 -- KEYS  1 luni:lock:{cliente}:{name} STRING, or luni:sess:…:locks:{name} · 2 luni:lock:{cliente}:{name}:fence HASH, or the session's ctx
--- ARGV  1 owner · 2 name · 3 token ('0': whichever it got)
+-- ARGV  1 owner · 2 name · 3 token ('0': whichever it got) ·
+--       4 for how many ms the hash is kept (0: it is a session's)
 -- Reply 1 if it was held
 
 local REMEMBERED, LATE_MS = 32, 300000
@@ -36,10 +37,11 @@ end
 if mine then redis.call('DEL', KEYS[1]) end
 local was_held, held = without(lists[1], mine and token or '|')
 local waited, queue = without(lists[2], ARGV[1])
-if redis.call('EXISTS', KEYS[2]) == 1 then
+if ARGV[4] ~= '0' or redis.call('EXISTS', KEYS[2]) == 1 then
   local fields = { 'unlocked', unlocked() }
   if was_held then fields[3], fields[4] = 'locks', held end
   if waited then fields[#fields + 1] = 'lockers'; fields[#fields + 1] = queue end
   redis.call('HSET', KEYS[2], unpack(fields))
+  if ARGV[4] ~= '0' then redis.call('PEXPIRE', KEYS[2], ARGV[4]) end
 end
 return mine and 1 or 0
