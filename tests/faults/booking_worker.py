@@ -20,6 +20,7 @@ from luni.errors import (
     HoldExpired,
     IdReused,
     LockHeld,
+    LockLost,
     LuniError,
     NoSession,
     SlotTaken,
@@ -27,7 +28,15 @@ from luni.errors import (
 
 DAY = datetime(2031, 5, 6, tzinfo=UTC)
 QUARTER = timedelta(minutes=15)
-OUTCOMES = {SlotTaken: "taken", IdReused: "reused", HoldExpired: "gone", Fenced: "fenced", LockHeld: "busy", NoSession: "none"}
+OUTCOMES = {
+    SlotTaken: "taken",
+    IdReused: "reused",
+    HoldExpired: "gone",
+    Fenced: "fenced",
+    LockHeld: "busy",
+    LockLost: "late",
+    NoSession: "none",
+}
 
 
 def quarters(moment: datetime) -> int:
