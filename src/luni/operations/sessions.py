@@ -67,10 +67,11 @@ class Draft(Discreet, frozen=True):
 
 
 class Patch(Discreet, frozen=True):
-    """A new text for a JSON field, and the digest of the text it was made from."""
+    """A new text for a JSON field, and the digest of the text it was made from. ``keys``: those that the caller changes."""
 
     digest: str
     text: bytes
+    keys: tuple[str, ...] = ()
 
 
 class Folding(Discreet, frozen=True):
