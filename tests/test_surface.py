@@ -106,7 +106,7 @@ def is_operation(cls):
 def test_every_operation_is_known_to_every_backend():
     known = kinds()
     assert len(known) >= 15
-    assert set(codec._ENCODERS) == set(codec._DECODERS) == set(sqlite_backend._HANDLERS) == known
+    assert set(codec._ENCODERS) == set(codec._DECODERS) == set(sqlite_backend.HANDLERS) == known
 
 
 def test_every_write_leaves_a_mark():

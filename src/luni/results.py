@@ -66,6 +66,8 @@ class View(Discreet, frozen=True):
     """``until|at|note``, milliseconds; empty if it is not paused, or by another program."""
     window: tuple[bytes, ...] = ()
     waiting: tuple[bytes, ...] = ()
+    as_of_ms: int = 0
+    """While the server is away: up to when this host knows the session; 0: it is what the server has now."""
 
 
 class TenantsListed(msgspec.Struct, frozen=True):
@@ -113,7 +115,7 @@ class Met(msgspec.Struct, frozen=True):
 class Opened(msgspec.Struct, frozen=True):
     """What accepting found. ``refusal`` ``"full"``: too many wait; ``"fold"``: fold first; nothing was done then.
 
-    ``gather_ms``: the turn gathers a burst and is to be asked again then (`Gather`).
+    ``gather_ms``: the turn gathers a burst and is to be asked again then (`Gather`). ``degraded``: the server is away.
     """
 
     state: Literal["accepted", "open", "duplicate", "in_progress", "joined", "paused", "idle", "queued", "full", "fold"]
@@ -129,6 +131,7 @@ class Opened(msgspec.Struct, frozen=True):
     answer: str = ""
     view: View | None = None
     gather_ms: int = 0
+    degraded: bool = False
 
 
 class Gathered(msgspec.Struct, frozen=True):

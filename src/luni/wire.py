@@ -26,6 +26,7 @@ __all__ = [
     "merge",
     "message_digest",
     "new_id",
+    "raw_object",
     "rewrite",
     "text_digest",
     "valid_text",
@@ -118,7 +119,7 @@ def merge(stored: bytes, patch: dict[str, Any], name: str, *, max_bytes: int) ->
     Every other value keeps its very bytes, so a foreign writer's long integers and empty lists survive.
     Raises `Damaged` if ``stored`` is not a JSON object, `InvalidInput` if a new value cannot be stored.
     """
-    merged = _raw_object(stored, name)
+    merged = raw_object(stored, name)
     for key, value in patch.items():
         if value is REMOVE:
             merged.pop(key, None)
@@ -134,13 +135,14 @@ def merge(stored: bytes, patch: dict[str, Any], name: str, *, max_bytes: int) ->
 
 def merge_inner(stored: bytes, key: str, patch: dict[str, Any], name: str, *, max_bytes: int) -> bytes:
     """Like `merge`, for the object under ``key`` of the stored object (an absent one counts as empty)."""
-    inner = _raw_object(stored, name).get(key, _RAW_NULL)
+    inner = raw_object(stored, name).get(key, _RAW_NULL)
     text = b"{}" if bytes(inner).strip() == b"null" else bytes(inner)
     merged = merge(text, patch, name, max_bytes=max_bytes)
     return merge(stored, {key: msgspec.Raw(merged)}, name, max_bytes=2 * max_bytes)
 
 
-def _raw_object(stored: bytes, name: str) -> dict[str, msgspec.Raw]:
+def raw_object(stored: bytes, name: str) -> dict[str, msgspec.Raw]:
+    """Return a stored JSON object with its values as they are written; raise `Damaged` if it is not one."""
     try:
         return _RAW_OBJECT.decode(stored or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -249,7 +251,7 @@ def _stamp(value: object) -> int:
 
 def rewrite(stored: bytes, changes: dict[str, Any]) -> bytes:
     """Return a stored message with some fields changed, its beginning (key, number, time) and foreign fields kept."""
-    raw = _raw_object(stored, "message")
+    raw = raw_object(stored, "message")
     for name, value in changes.items():
         if value is REMOVE:
             raw.pop(name, None)
