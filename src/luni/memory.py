@@ -73,6 +73,7 @@ class MemoryBase:
         cls,
         url: str,
         *,
+        fallback: str | None = None,
         policies: Policies = None,
         namespace: str = "luni",
         on_event: Hook | None = None,
@@ -85,7 +86,8 @@ class MemoryBase:
 
         ``url`` is ``sqlite:///file.db``, ``sqlite:////absolute/file.db``, ``sqlite://`` (in memory), or ``redis://``,
         ``rediss://``, ``valkey://``, ``unix://``, or with Sentinels ``redis+sentinel://host,host/name``. ``policies`` says how
-        each tenant's channel is served; ``namespace`` replaces the leading ``luni`` of the keys; ``on_event`` is told what
+        each tenant's channel is served; ``fallback`` is a local file (``sqlite:///local.db``) to go on from while the server
+        is away, with a journal beside it; ``namespace`` replaces the leading ``luni`` of the keys; ``on_event`` is told what
         happened; ``settings`` are fields of `Settings`. Raises `ConfigError`.
         """
         if not isinstance(url, str):
@@ -94,7 +96,7 @@ class MemoryBase:
         for name in settings:
             if name not in known:
                 raise ConfigError(f"{name!r} is not a setting; see luni.Settings")
-        found = Settings(url=url, namespace=namespace, **settings)
+        found = Settings(url=url, fallback=fallback or "", namespace=namespace, **settings)
         return cls(found, policies=policies, on_event=on_event, summariser=summariser, counter=counter, clock=clock)
 
     @classmethod
@@ -191,9 +193,23 @@ class MemoryBase:
         return Page(tuple(items))
 
     @staticmethod
-    def _unwell(name: str, error: LuniError) -> Health:
-        return Health(ok=False, degraded=False, backend=name, detail=str(error))
+    def _unwell(backend: Any, error: LuniError) -> Health:
+        """The store does not answer: with a fallback the memory goes on, degraded."""
+        keeper = getattr(backend, "keeper", None)
+        if keeper is None:
+            return Health(ok=False, degraded=False, backend=backend.name, detail=str(error))
+        try:
+            depth = keeper.journal.depth()
+        except LuniError as worse:
+            return Health(ok=False, degraded=True, backend=backend.name, detail=f"{error}; {worse}")
+        return Health(ok=True, degraded=True, backend=backend.name, journal_depth=depth, detail=str(error))
 
     @staticmethod
-    def _well(name: str, began: float) -> Health:
-        return Health(ok=True, degraded=False, backend=name, latency_ms=1000 * (time.perf_counter() - began))
+    def _well(backend: Any, began: float) -> Health:
+        """The store answers; what still waits to reach it is told."""
+        latency_ms, keeper = 1000 * (time.perf_counter() - began), getattr(backend, "keeper", None)
+        try:
+            depth = keeper.journal.depth() if keeper else 0
+        except LuniError as error:
+            return Health(ok=True, degraded=True, backend=backend.name, latency_ms=latency_ms, detail=str(error))
+        return Health(ok=True, degraded=depth > 0, backend=backend.name, journal_depth=depth, latency_ms=latency_ms)

@@ -314,7 +314,11 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Whether the store answers. ``detail`` says why not, without secrets."""
+    """Whether the memory works. ``detail`` says why not, without secrets.
+
+    ``degraded``: the server is away and this host goes on from its own storage, or so many operations (``journal_depth``)
+    still wait to reach it.
+    """
 
     ok: bool
     degraded: bool

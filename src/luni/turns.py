@@ -124,7 +124,7 @@ class TurnBase(Leased):
 
     @property
     def degraded(self) -> bool:
-        """Whether the server was away when it was opened: exactly-once holds on this host, and its reply will be stored late."""
+        """Whether the server was away when it was opened: exactly-once holds on this host, and its reply is stored late."""
         return self._found.degraded
 
     @property

@@ -41,7 +41,7 @@ class AsyncMemory(MemoryBase):
     """
 
     def _begin(self) -> None:
-        self._backend = open_async_backend(self.settings.url, self.settings, self._clock)
+        self._backend = open_async_backend(self.settings.url, self.settings, self._clock, self._hook)
         self._execute = self._observed(self._backend.execute) if self._hook else self._backend.execute
         self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
         self._renewals = AsyncRenewals(self._execute, self._clock, self._hook)
@@ -150,8 +150,8 @@ class AsyncMemory(MemoryBase):
             self._check_open()
             await self._backend.ping()
         except LuniError as error:
-            return self._unwell(self._backend.name, error)
-        return self._well(self._backend.name, began)
+            return self._unwell(self._backend, error)
+        return self._well(self._backend, began)
 
     async def describe(self) -> dict[str, Any]:
         self._check_open()

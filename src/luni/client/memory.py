@@ -38,7 +38,7 @@ class Memory(MemoryBase):
     """
 
     def _begin(self) -> None:
-        self._backend = open_backend(self.settings.url, self.settings, self._clock)
+        self._backend = open_backend(self.settings.url, self.settings, self._clock, self._hook)
         self._execute = self._observed(self._backend.execute) if self._hook else self._backend.execute
         self._pid, self._locks = os.getpid(), [threading.RLock() for _ in range(STRIPES)]
         self._renewals = Renewals(self._execute, self._clock, self._hook)
@@ -136,8 +136,8 @@ class Memory(MemoryBase):
             self._check_open()
             self._backend.ping()
         except LuniError as error:
-            return self._unwell(self._backend.name, error)
-        return self._well(self._backend.name, began)
+            return self._unwell(self._backend, error)
+        return self._well(self._backend, began)
 
     def describe(self) -> dict[str, Any]:
         """Return what `luni doctor` shows of the store: versions, place, what a power failure would lose. No secrets."""

@@ -103,6 +103,12 @@ class Journal:
         with self._connection() as connection:
             return connection.execute(f"SELECT 1 FROM entry WHERE {_OF} LIMIT 1", self._key(address)).fetchone() is not None
 
+    def has(self, address: Address, writer: str, seq: int) -> bool:
+        """Return whether this very operation waits to be replayed."""
+        with self._connection() as connection:
+            select = f"SELECT 1 FROM entry WHERE {_OF} AND writer = ? AND seq = ? LIMIT 1"
+            return connection.execute(select, (*self._key(address), writer, seq)).fetchone() is not None
+
     def add(self, entry: Entry) -> None:
         """Keep an entry; when this returns, the disk has it. Raises `Unavailable` if it cannot be kept."""
         operation = entry.operation

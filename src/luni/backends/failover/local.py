@@ -41,11 +41,12 @@ class Local:
 
     # an outage
 
-    def execute(self, operation: ops.Operation, tail: Sequence[Entry] = ()) -> Any:
+    def execute(self, operation: ops.Operation, tail: Sequence[Entry] = (), base: ops.State | None = None) -> Any:
         """Execute an operation on what this host has, and journal it if it has an effect.
 
-        ``tail`` are operations that the primary has acknowledged to this process since the last snapshot. Raises `Degraded` for
-        what cannot be told, or promised, without the primary; `Unavailable` if the journal cannot be written.
+        ``tail`` are operations that the primary has acknowledged to this process since the last snapshot, on ``base`` where
+        they tell the whole session. Raises `Degraded` for what cannot be told, or promised, without the primary; `Unavailable`
+        if the journal cannot be written.
         """
         if isinstance(operation, _ON_SEVERAL):
             return self._store.execute(operation)
@@ -53,7 +54,7 @@ class Local:
             raise Degraded("the server is away: locks and bookings cannot be promised now, so nothing was done")
         _refuse_comparisons(operation)
         with self._store.transaction() as tables:
-            caught_up = self._catch_up(tables, operation, tail)
+            caught_up = self._catch_up(tables, operation, tail, base)
             tables.saved = False
             result = self._executed(tables, operation)
             tables.saved = tables.saved or caught_up
@@ -81,15 +82,22 @@ class Local:
         row = tables.find(address)
         return row is not None and (row.session_id is not None or self._journal.waits(address))
 
-    def _catch_up(self, tables: Tables, operation: Any, tail: Sequence[Entry]) -> bool:
+    def absorb(self, address: Address, tail: Sequence[Entry], base: ops.State | None) -> None:
+        """Bring a session here up to what the primary has acknowledged to this process: it is away now."""
+        with self._store.transaction() as tables:
+            self._catch_up(tables, ops.Read(address=address), tail, base)
+
+    def _catch_up(self, tables: Tables, operation: Any, tail: Sequence[Entry], base: ops.State | None) -> bool:
         """Bring the session here up to what was acknowledged; return whether that changed anything."""
         address = operation.address
         entries = [*tail, *self._missing(tables, address)]
         row = tables.find(address)
         begun = isinstance(operation, JOURNALED) and not getattr(operation, "fresh", True)
-        if not entries and not (begun and operation.session_id and (row is None or row.session_id is None)):
+        if not entries and base is None and not (begun and operation.session_id and (row is None or row.session_id is None)):
             return False
         state = states.dump(tables, ops.Dump(address=address)).state
+        if base is not None and state.session_id != base.session_id and not self._journal.waits(address):
+            state = msgspec.structs.replace(base, arrivals=_together(state, base))
         if not state.session_id and begun and operation.session_id:
             state = _unknown(state, operation, tables.now_ms)
         after, _ = merged(state, entries, tables.now_ms)
@@ -161,6 +169,11 @@ class Local:
         self._store.close()
 
 
+def _together(known: ops.State, base: ops.State) -> tuple[ops.Arrival, ...]:
+    """Return the accepted ids of both: those of former sessions, and those of the one there is now."""
+    return tuple({one.digest: one for one in (*known.arrivals, *base.arrivals) if one.n > base.n - ops.RING}.values())
+
+
 def _refuse_comparisons(operation: ops.OnSession) -> None:
     """What depends on what everybody else sees cannot be promised by one host."""
     if isinstance(operation, ops.Update) and operation.token is not None:
@@ -173,7 +186,8 @@ def _refuse_comparisons(operation: ops.OnSession) -> None:
 
 def _mark(tables: Tables, address: Address, writer: str) -> int:
     found = tables.execute(
-        "SELECT seq FROM mark JOIN conversation ON id = conversation WHERE tenant = ? AND channel = ? AND user = ? AND writer = ?",
+        "SELECT seq FROM mark JOIN conversation ON id = conversation "
+        "WHERE tenant = ? AND channel = ? AND user = ? AND writer = ?",
         (address.tenant, address.channel, address.user, writer),
     ).fetchone()
     return int(found[0]) if found else 0
