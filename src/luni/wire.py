@@ -29,6 +29,8 @@ __all__ = [
     "raw_object",
     "rewrite",
     "text_digest",
+    "time_of",
+    "unsent_order",
     "valid_text",
 ]
 
@@ -40,6 +42,8 @@ _MESSAGE = msgspec.json.Decoder(Message, strict=False)
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _ARRIVAL = re.compile(rb'^{"k":"[^"]*","n":(\d+)')
+_TIME = re.compile(rb'^{"k":"[^"]*","n":\d+,"timestamp":(\d+)')
+_ORDER = re.compile(rb'^{"k":"(\d+)-([^"]*)-(\d+)\.(\d+)"')
 _FOREIGN_KINDS: dict[str, type] = {"role": str, "id": str, "tags": list, "metadata": dict, "n": int, "k": str}
 _RAW_NULL = msgspec.Raw(b"null")
 
@@ -275,6 +279,19 @@ def arrival_of(stored: bytes) -> int:
     """Return the arrival number a stored message begins with, 0 for a foreign writer's."""
     found = _ARRIVAL.match(stored)
     return int(found[1]) if found else 0
+
+
+def time_of(stored: bytes) -> int:
+    """Return the time (ms) a stored message begins with, 0 for a foreign writer's."""
+    found = _TIME.match(stored)
+    return int(found[1]) if found else 0
+
+
+def unsent_order(item: tuple[str, bytes]) -> tuple[int, bytes, int, int, str]:
+    """Return where a message (id, stored text) stands among those that wait to be sent: as they were stored."""
+    found = _ORDER.match(item[1])
+    clock, writer, seq, index = found.groups() if found else (0, b"", 0, 0)
+    return int(clock), bytes(writer), int(seq), int(index), item[0]
 
 
 def stamped_context(stored: bytes, now_ms: int) -> bytes | None:

@@ -7,9 +7,10 @@ from typing import Any
 
 from luni import operations as ops
 from luni.backends import keys
-from luni.backends.redis import agenda, locks, sweeps
+from luni.backends.redis import agenda, locks, states, sweeps
 from luni.backends.redis.call import Arg, Call
 from luni.backends.redis.scripts import SCRIPTS
+from luni.backends.redis.values import number, string
 from luni.errors import BackendError, Superseded
 from luni.models import Address
 
@@ -168,42 +169,21 @@ def _inspect(namespace: str, op: ops.Inspect) -> Call:
     return Call(SCRIPTS["inspect"], tuple(keys.session_keys(namespace, a).own[0] for a in op.addresses), [])
 
 
-def _number(value: bytes | None) -> int:
-    if not value:
-        return 0
-    try:
-        return int(value)
-    except ValueError:
-        return _foreign_number(value)
-
-
-def _foreign_number(value: bytes) -> int:
-    """Another program may write a time or an estimate with a fraction; what is no number at all counts as none."""
-    try:
-        return int(float(value))
-    except (ValueError, OverflowError):
-        return 0
-
-
-def _string(value: bytes | None) -> str:
-    return value.decode("utf-8", "replace") if value else ""
-
-
 def _view(fields: list[bytes | None], window: list[bytes], waiting: list[bytes]) -> ops.View | None:
     if not fields or fields[0] is None:
         return None
     session, created, activity, metadata, context, summary, focus, paused, token_est, *numbers, pause = fields
-    n, settled, count, tokens, folded, rev = map(_number, numbers)
+    n, settled, count, tokens, folded, rev = map(number, numbers)
     return ops.View(
-        _string(session),
-        _number(created),
-        _number(activity),
+        string(session),
+        number(created),
+        number(activity),
         metadata or b"",
         context or b"",
-        _string(summary),
-        _string(focus),
+        string(summary),
+        string(focus),
         paused == b"1",
-        _number(token_est),
+        number(token_est),
         n,
         settled,
         count,
@@ -228,7 +208,7 @@ def _opened(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Opened
         state,
         int(now),
         session.decode(),
-        _number(token),
+        number(token),
         int(cut),
         int(attempt),
         created == b"1",
@@ -357,6 +337,7 @@ _ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
     ops.Inspect: _inspect,
     **sweeps.ENCODERS,
     **locks.ENCODERS,
+    **states.ENCODERS,
     **agenda.ENCODERS,
 }
 
@@ -380,6 +361,7 @@ _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     ops.Inspect: _inspected,
     **sweeps.DECODERS,
     **locks.DECODERS,
+    **states.DECODERS,
     **agenda.DECODERS,
 }
 

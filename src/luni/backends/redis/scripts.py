@@ -23,6 +23,7 @@ _SESSION_SCRIPTS = (
     "release",
     "gather",
 )
+_STATE_SCRIPTS = ("dump", "restore")
 _AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile")
 _BARE_SCRIPTS = (
     "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew", "lock", "unlock", "guarantees",
@@ -51,6 +52,7 @@ SCRIPTS = {
     name: _load(name, prelude)
     for names, prelude in (
         (_SESSION_SCRIPTS, _prelude("_prelude")),
+        (_STATE_SCRIPTS, _prelude("_prelude") + _prelude("_state")),
         (_AGENDA_SCRIPTS, _prelude("_agenda")),
         (_BARE_SCRIPTS, b""),
     )

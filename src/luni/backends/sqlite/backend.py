@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 
 from luni import operations as ops
-from luni.backends.sqlite import agenda, bursts, locks, sessions, sweeps, turns
+from luni.backends.sqlite import agenda, bursts, locks, sessions, states, sweeps, turns
 from luni.backends.sqlite.connection import Connections, translated
 from luni.backends.sqlite.rows import Tables
 from luni.clock import Clock
@@ -143,6 +143,7 @@ _Handlers = dict[type[ops.Operation], Callable[..., Any]]
 
 _READING: _Handlers = {
     ops.Read: sessions.read,
+    ops.Dump: states.dump,
     ops.Locate: sessions.locate,
     ops.Sessions: sessions.list_sessions,
     ops.Inspect: sessions.inspect,
@@ -170,6 +171,7 @@ _WRITING: _Handlers = {
     ops.Amend: sessions.amend,
     ops.Load: sessions.load,
     ops.End: sessions.end,
+    ops.Restore: states.restore,
     ops.Claim: sweeps.claim,
     ops.MarkSent: sweeps.mark_sent,
     ops.Lock: locks.lock,
