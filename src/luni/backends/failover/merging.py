@@ -95,6 +95,8 @@ class Session:
         mark = self.marks.get(operation.writer) if isinstance(operation, ops.Write) else None
         if mark is not None and isinstance(operation, ops.Write) and mark.seq >= operation.seq:
             self._note_lease(entry)
+            if isinstance(operation, ops.Reply):
+                self._give_back(entry, operation)
             return "known"
         handler = _HANDLERS[type(operation)]
         if not self.at.session_id and not handler.begins:
@@ -207,6 +209,8 @@ class Session:
         if not entry.lease or not self.at.session_id:
             return
         token = int(entry.lease.rpartition("|")[2])
+        if token < self.at.fence:
+            return  # a later turn was opened meanwhile
         self._set(lease=entry.lease, lease_end_ms=entry.lease_end_ms, fence=max(self.at.fence, token))
         for one in self._waiting():
             if one.token != token and (entry.cut is None or one.n <= entry.cut):
@@ -229,10 +233,14 @@ class Session:
                 self.unsent[f"{op.owner}.{index}"] = text
         if self._apply(entry, op.focus, changes):
             self._set(rev=self.at.rev + 1)
-        if self.at.lease.startswith(f"{op.owner_id}|"):
-            self._set(lease=entry.lease, lease_end_ms=entry.lease_end_ms)
+        self._give_back(entry, op)
         self._settle_watermark()
         return f"released,{entry.clock_ms},{n},0,{entry.at_ms}"
+
+    def _give_back(self, entry: Entry, op: ops.Reply) -> None:
+        """Release the lease of the turn that was answered, or keep it for newer messages."""
+        if self.at.lease.startswith(f"{op.owner_id}|"):
+            self._set(lease=entry.lease, lease_end_ms=entry.lease_end_ms)
 
     def _settle(self, entry: Entry, state: Any, answer: str) -> list[ops.Arrival]:
         """Mark what was answered, if nobody else did; return the records it was about."""
