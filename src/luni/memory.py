@@ -192,10 +192,9 @@ class MemoryBase:
                 items.append(Unanswered(*place, since_ms / 1000, (now_ms - since_ms) / 1000, session_of(scope)))
         return Page(tuple(items))
 
-    @staticmethod
-    def _unwell(backend: Any, error: LuniError) -> Health:
+    def _unwell(self, backend: Any, error: LuniError) -> Health:
         """The store does not answer: with a fallback the memory goes on, degraded."""
-        keeper = getattr(backend, "keeper", None)
+        keeper = None if self._closed else getattr(backend, "keeper", None)
         if keeper is None:
             return Health(ok=False, degraded=False, backend=backend.name, detail=str(error))
         try:
