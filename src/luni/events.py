@@ -24,6 +24,7 @@ __all__ = [
     "Recovered",
     "ReplayRefused",
     "Replayed",
+    "StoreLost",
     "emit",
 ]
 
@@ -86,6 +87,17 @@ class Replayed(msgspec.Struct, frozen=True):
     counts: dict[str, int]
 
 
+class StoreLost(msgspec.Struct, frozen=True):
+    """The server is back ``empty`` or ``older`` than what it had acknowledged; so much of it came from this host's mirror.
+
+    What only other hosts served, they heal. Bookings stay closed until ``luni bookings reconcile``.
+    """
+
+    how: str
+    sessions: int
+    messages: int
+
+
 class ReplayRefused(msgspec.Struct, frozen=True):
     """An acknowledged operation cannot be replayed; it is kept as dead: see ``luni journal``."""
 
@@ -102,7 +114,7 @@ class DamageFound(msgspec.Struct, frozen=True):
     items: int
 
 
-Event = Executed | LeaseLost | LockLost | DamageFound | FailedOver | Recovered | Replayed | ReplayRefused
+Event = Executed | LeaseLost | LockLost | DamageFound | FailedOver | Recovered | Replayed | ReplayRefused | StoreLost
 Hook = Callable[[Event], None]
 
 

@@ -71,8 +71,9 @@ from luni.operations.sessions import (
     Update,
     compensation,
 )
-from luni.operations.states import Dump, Restore
+from luni.operations.states import Acquaint, Dump, Restore
 from luni.results import (
+    Acquainted,
     Appended,
     Arrival,
     BookedAt,
@@ -119,6 +120,8 @@ __all__ = [
     "WINDOW",
     "WRITERS",
     "WRITES",
+    "Acquaint",
+    "Acquainted",
     "Amend",
     "Append",
     "Appended",

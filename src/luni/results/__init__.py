@@ -7,9 +7,10 @@ from typing import Literal
 import msgspec
 
 from luni.models import Address, Discreet
-from luni.results.states import Arrival, Dumped, Mark, State
+from luni.results.states import Acquainted, Arrival, Dumped, Mark, State
 
 __all__ = [
+    "Acquainted",
     "Appended",
     "Arrival",
     "BookedAt",
@@ -342,6 +343,7 @@ Result = (
     | ResourcesListed
     | Reconciled
     | Dumped
+    | Acquainted
     | Met
     | Changed
     | Address

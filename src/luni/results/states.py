@@ -6,7 +6,7 @@ from typing import Literal
 
 from luni.models import Discreet
 
-__all__ = ["Arrival", "Dumped", "Mark", "State"]
+__all__ = ["Acquainted", "Arrival", "Dumped", "Mark", "State"]
 
 
 class Arrival(Discreet, frozen=True):
@@ -82,3 +82,10 @@ class Dumped(Discreet, frozen=True):
     now_ms: int
     version: str
     state: State
+
+
+class Acquainted(Discreet, frozen=True):
+    """Which server it is: the name its data was given, and that of its process (``""`` where it does not tell)."""
+
+    generation: str
+    run_id: str

@@ -14,13 +14,17 @@ import msgspec
 
 from luni import operations as ops
 from luni.backends.failover.entries import Entry
-from luni.backends.failover.merging import Outcome, merged
+from luni.backends.failover.merging import merged
 from luni.errors import BackendError, Degraded, Indeterminate, Unavailable
 from luni.models import Address
 
 __all__ = ["Ask", "Judge", "Locally", "catching_up", "executing"]
 
 MEETINGS = 20
+_CLOSED = (
+    "the server has lost data that it had acknowledged, and bookings may be among it: nothing is booked until somebody has "
+    "looked and said so: luni bookings reconcile"
+)
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -53,6 +57,9 @@ class Judge(Protocol):
     def failed(self, error: BackendError, seconds: float) -> bool:
         """Take note of a failure; return whether another attempt makes sense."""
 
+    def bookings_closed(self) -> bool:
+        """Whether the primary has lost data, and nobody has looked at the bookings yet."""
+
     def noted(self, operation: ops.Operation, result: Any) -> None:
         """Take note of an answer."""
 
@@ -63,6 +70,8 @@ def executing(judge: Judge, operation: ops.Operation, monotonic: Callable[[], fl
         return (yield from _renewing(judge, operation))
     if isinstance(operation, ops.OnSession) and judge.waits(operation.address):
         return (yield from _locally(operation))
+    if isinstance(operation, ops.Change) and judge.bookings_closed():
+        raise Degraded(_CLOSED)
     error: BackendError | None = None
     while not judge.away():
         began = monotonic()
@@ -134,7 +143,7 @@ def _asked_to_renew(judge: Judge, operation: ops.Renew) -> Step:
     return (None,) * len(operation.leases)
 
 
-def catching_up(address: Address, entries: Sequence[Entry]) -> Generator[Ask, Any, tuple[ops.State, tuple[Outcome, ...]]]:
+def catching_up(address: Address, entries: Sequence[Entry]) -> Step:
     """Merge a session's entries into what the primary has; return what it has then, and what became of each entry.
 
     Nothing is lost or doubled if it stops anywhere and begins again: what was written carries its marks.

@@ -129,6 +129,12 @@ class Journal:
             found = connection.execute(select, self._key(address)).fetchone()
         return (found[0], found[1]) if found else None
 
+    def operations(self, address: Address) -> frozenset[str]:
+        """Return the ids (``writer.seq``) of the operations of a session that wait."""
+        with self._connection() as connection:
+            rows = connection.execute(f"SELECT writer, seq FROM entry WHERE {_OF} AND writer <> ''", self._key(address))
+            return frozenset(f"{writer}.{seq}" for writer, seq in rows)
+
     def pending(self, address: Address, limit: int) -> list[Kept]:
         """Return the oldest entries of a session that wait, in their order."""
         with self._connection() as connection:

@@ -19,6 +19,8 @@ import msgspec
 from luni import operations as ops
 from luni.backends.base import Backend
 from luni.backends.failover.breaker import Breaker, ServerClock
+from luni.backends.failover.deciding import Step
+from luni.backends.failover.healing import CLOSED, Healer
 from luni.backends.failover.journal import Journal, Standing
 from luni.backends.failover.local import Local
 from luni.backends.failover.replaying import Replayer
@@ -38,6 +40,7 @@ DUTY = 0.2
 """The part of the time that snapshots may take: the rest is the application's."""
 CLOSING_SECONDS = 2.0
 CLOCK_EVERY = 60.0
+LOOK_EVERY = 2.0
 
 
 def impatient(settings: Settings) -> Settings:
@@ -80,7 +83,8 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._event = threading.Event()
         self._primary: Backend | None = None
-        self._clock_noted_at = float("-inf")
+        self._clock_noted_at = self._looked_at = float("-inf")
+        self._bookings_looked_at, self._bookings_closed = float("-inf"), False
 
     # what the flows ask and tell
 
@@ -144,6 +148,7 @@ class Keeper:
                 self._recall_clock()
                 self._thread = threading.Thread(target=self._run, name="luni-failover", daemon=True)
                 self._thread.start()
+                self.wake()  # which server this is has to be known before it goes away
 
     def _recall_clock(self) -> None:
         known = self.journal.note("clock")
@@ -156,43 +161,66 @@ class Keeper:
             self._primary = self._open_primary()
         return self._primary
 
+    def driven(self, flow: Step) -> Any:
+        """Run a flow on the primary."""
+        primary = self.primary()
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = primary.execute(step.operation)
+                except LuniError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            return end.value
+
     def _run(self) -> None:
-        replayer = Replayer(self)
+        replayer, healer = Replayer(self), Healer(self)
         pid = os.getpid()
         while not self._closed and pid == os.getpid():
             self._event.wait(self._pause())
             self._event.clear()
             try:
-                self._round(replayer)
+                self._round(replayer, healer)
             except LuniError as error:
                 logger.warning("looking after the journal and the mirror failed: %s", type(error).__name__)
             except Exception as error:  # noqa: BLE001  a background loop: it must go on
                 logger.error("looking after the journal and the mirror failed: %s", type(error).__name__)  # noqa: TRY400
-        replayer.close()
 
     def _pause(self) -> float:
         if self.breaker.open:
             return max(0.0, self.breaker.probe_at - time.monotonic())
         return self.settings.mirror_interval / 4
 
-    def _round(self, replayer: Replayer) -> None:
+    def _round(self, replayer: Replayer, healer: Healer) -> None:
         if self.breaker.open:
-            self._absorb()
+            self.absorbed()
             if self._closed or time.monotonic() < self.breaker.probe_at:
                 return
             self._probe()
-        if not self.breaker.open:
-            replayer.round()
+        if not self.breaker.open and (len(self.tails) or self.journal.sessions(1) or self._looks_again()):
+            with replayer.alone() as alone:
+                healer.look(alone=alone)
+                self._looked_at = time.monotonic()
+                if alone:
+                    replayer.round()
             self._snapshots(self.settings.mirror_interval)
             self._note_clock()
 
-    def _absorb(self) -> None:
-        """Put what only this process's memory knows where every process of the host finds it."""
-        for address in self.tails.due(float("inf"), SNAPSHOTS_A_ROUND):
+    def _looks_again(self) -> bool:
+        return time.monotonic() - self._looked_at >= LOOK_EVERY
+
+    def absorbed(self) -> list[Address]:
+        """Put what only this process's memory knows where every process of the host finds it; return what that was about."""
+        addresses = self.tails.due(float("inf"), SNAPSHOTS_A_ROUND)
+        for address in addresses:
             before = time.monotonic()
             base, tail = entries_of(self.tails.of(address))
             self.local.absorb(address, tail, base)
             self.tails.forget(address, before)
+        return addresses
 
     def _probe(self) -> None:
         try:
@@ -221,6 +249,28 @@ class Keeper:
             self._clock_noted_at = time.monotonic()
             self.journal.write_note("clock", str(self.clock.difference_ms()))
 
+    # bookings on a server that has lost data
+
+    def close_bookings(self) -> None:
+        """Bookings may be among what the server has lost: nobody books before somebody has looked."""
+        self.journal.write_note("bookings", CLOSED)
+        self._bookings_looked_at = float("-inf")
+
+    def open_bookings(self) -> bool:
+        """Somebody has looked: bookings go on. Return whether they were closed."""
+        closed = self.journal.note("bookings") == CLOSED
+        if closed:
+            self.journal.write_note("bookings", "")
+        self._bookings_looked_at = float("-inf")
+        return closed
+
+    def bookings_closed(self) -> bool:
+        """Whether the server has lost data since somebody looked; at most a second old."""
+        if time.monotonic() - self._bookings_looked_at > 1.0:
+            self._bookings_looked_at = time.monotonic()
+            self._bookings_closed = self.journal.note("bookings") == CLOSED
+        return self._bookings_closed
+
     # what people ask
 
     def standing(self) -> Standing:
@@ -236,7 +286,7 @@ class Keeper:
             thread.join(CLOSING_SECONDS)
             try:
                 if self.breaker.open:
-                    self._absorb()
+                    self.absorbed()
                 else:
                     self._snapshots(0.0)
             except LuniError as error:

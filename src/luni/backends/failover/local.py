@@ -124,6 +124,9 @@ class Local:
         with self._store.transaction() as tables:
             if self._journal.waits(address):
                 return False
+            row = tables.find(address)
+            if row is not None and _is_older(state, row):
+                return False
             if not state.session_id:
                 return self._forget(tables, address)
             kept = states.restore(tables, ops.Restore(address=address, state=state, version=None))
@@ -226,6 +229,13 @@ def _entry(tables: Tables, operation: Any, result: Any, settles: tuple[str, ...]
         settles=settles,
         late=isinstance(operation, ops.Reply),
     )
+
+
+def _is_older(state: ops.State, row: Conversation) -> bool:
+    """Whether a snapshot is of before what is here: the primary has lost something, and the mirror is to heal it."""
+    if row.session_id is None:
+        return False
+    return state.clock_ms < row.clock_ms if state.session_id == row.session_id else state.n < row.n
 
 
 def _unknown(state: ops.State, operation: Any, now_ms: int) -> ops.State:

@@ -20,7 +20,7 @@ from luni.context import extractive, foldable
 from luni.errors import Backlog, Damaged
 from luni.models import REMOVE, Message
 
-__all__ = ["Outcome", "merged"]
+__all__ = ["NO_LIMIT", "SEEN_MS", "Order", "Outcome", "Session", "merged", "name_of", "numbered", "order_of"]
 
 SEEN_MS = 7 * 24 * 3600 * 1000
 NO_LIMIT = 2**62
@@ -28,6 +28,7 @@ Outcome = str
 """``replayed`` · ``known``: executed before · ``expired`` · ``gone``: what it changes is not there · else why it is dead."""
 
 _KEY = re.compile(rb'^\{"k":"(\d+)-([^"]*)-(\d+)\.(\d+)"')
+_NUMBER = re.compile(rb'^(\{"k":"[^"]*","n":)\d+')
 _HEAD = re.compile(rb'^\{"k":"[^"]*","n":\d+,"timestamp":\d+,')
 Order = tuple[int, bytes, int, int]
 
@@ -68,7 +69,8 @@ class Session:
         self.unsent = dict(state.unsent)
         self.stamps = dict(state.stamps)
 
-    def _set(self, **fields: Any) -> None:
+    def set(self, **fields: Any) -> None:
+        """Change plain fields."""
         self.at = msgspec.structs.replace(self.at, **fields)
 
     def state(self) -> ops.State:
@@ -115,7 +117,7 @@ class Session:
 
     def _touch(self, entry: Entry) -> None:
         at = self.at
-        self._set(
+        self.set(
             activity_ms=max(at.activity_ms, entry.at_ms),
             clock_ms=max(at.clock_ms, entry.clock_ms, entry.at_ms),
             expire_ms=max(at.expire_ms, entry.expire_ms),
@@ -125,7 +127,7 @@ class Session:
     def _begin(self, entry: Entry, *, with_message: bool) -> None:
         at = self.at
         if at.session_id:
-            self._set(created_ms=min(at.created_ms, entry.at_ms))
+            self.set(created_ms=min(at.created_ms, entry.at_ms))
             return
         self._take(
             ops.State(
@@ -135,19 +137,28 @@ class Session:
             )
         )  # fmt: skip
 
-    def _insert(self, text: bytes, tokens: int, transcript: int) -> bool:
+    def insert(self, text: bytes, tokens: int, transcript: int = 0) -> bool:
         """Put a message where its key belongs; return whether it was not there yet."""
         if name_of(text) in self.names:
             return False
         self.names.add(name_of(text))
         _put(self.texts, text)
         if transcript > 0:
-            self.transcript.reverse()
-            _put(self.transcript, text)
-            self.transcript = self.transcript[::-1][:transcript]
+            self.put_line(text, transcript)
         at = self.at
-        self._set(count=at.count + 1, tokens=at.tokens + tokens, token_est=at.token_est + tokens)
+        self.set(count=at.count + 1, tokens=at.tokens + tokens, token_est=at.token_est + tokens)
         return True
+
+    def put_line(self, text: bytes, most: int) -> None:
+        """Put a message into the transcript, which keeps the newest ``most``."""
+        self.transcript.reverse()
+        _put(self.transcript, text)
+        self.transcript = self.transcript[::-1][:most]
+
+    def take_arrival(self, record: ops.Arrival) -> None:
+        """Remember an id that was accepted elsewhere, under the next number here."""
+        self.set(n=self.at.n + 1)
+        self._remember(msgspec.structs.replace(record, n=self.at.n, token=0))
 
     def _wins(self, name: str, entry: Entry) -> bool:
         return entry.stamp > self.stamps.get(name, "")
@@ -168,11 +179,11 @@ class Session:
         if waiting and n - waiting[0].n >= ops.RING:
             raise Backlog("too many messages of this conversation wait for an answer")
         n = max(n, entry.arrival)
-        self._set(n=n)
+        self.set(n=n)
         self._remember(ops.Arrival(n, draft.digest, "w", 0, 0, "", entry.at_ms))
         key = wire.sort_key(entry.clock_ms, op.writer, op.seq, 0)
-        self._insert(wire.item(key, n, entry.stamp_ms, draft.body), draft.tokens, op.transcript)
-        self._settle_watermark()
+        self.insert(wire.item(key, n, entry.stamp_ms, draft.body), draft.tokens, op.transcript)
+        self.settle_watermark()
         self._note_lease(entry)
         return f"accepted,0,{n},0,{int(created)},{n},{entry.clock_ms},{entry.stamp_ms},0"
 
@@ -184,7 +195,7 @@ class Session:
             stored = wire.decode_message(text)
             if given is None or stored is None or stored.id != given.id:
                 continue
-            moved = _HEAD.sub(b'{"k":"%b","n":%d,"timestamp":%d,' % (key.encode(), stored.arrival, stored.timestamp_ms), text)
+            moved = _HEAD.sub(_head(key.encode(), stored.arrival, stored.timestamp_ms), text)
             before, after = order_of(text), order_of(moved)
             if before is not None and after is not None and before > after:
                 del self.texts[place]
@@ -200,9 +211,10 @@ class Session:
     def _waiting(self) -> list[ops.Arrival]:
         return sorted((one for one in self.arrivals.values() if one.state == "w" and one.n > self.at.settled), key=_by_n)
 
-    def _settle_watermark(self) -> None:
+    def settle_watermark(self) -> None:
+        """Everything before the oldest message that waits is settled."""
         waiting = self._waiting()
-        self._set(settled=waiting[0].n - 1 if waiting else self.at.n)
+        self.set(settled=waiting[0].n - 1 if waiting else self.at.n)
 
     def _note_lease(self, entry: Entry) -> None:
         """Take over the lease of a turn that is open now, with what it answers."""
@@ -211,7 +223,7 @@ class Session:
         token = int(entry.lease.rpartition("|")[2])
         if token < self.at.fence:
             return  # a later turn was opened meanwhile
-        self._set(lease=entry.lease, lease_end_ms=entry.lease_end_ms, fence=max(self.at.fence, token))
+        self.set(lease=entry.lease, lease_end_ms=entry.lease_end_ms, fence=max(self.at.fence, token))
         for one in self._waiting():
             if one.token != token and (entry.cut is None or one.n <= entry.cut):
                 self.arrivals[one.digest] = msgspec.structs.replace(one, token=token, attempt=one.attempt + 1)
@@ -229,18 +241,18 @@ class Session:
         head = b'"late":true,' if entry.late else b""
         for index, draft in enumerate(op.drafts):
             text = wire.item(wire.sort_key(entry.clock_ms, op.writer, op.seq, index), n, entry.at_ms, head + draft.body)
-            if self._insert(text, draft.tokens, op.transcript) and op.first_unsent and index >= op.first_unsent - 1:
+            if self.insert(text, draft.tokens, op.transcript) and op.first_unsent and index >= op.first_unsent - 1:
                 self.unsent[f"{op.owner}.{index}"] = text
         if self._apply(entry, op.focus, changes):
-            self._set(rev=self.at.rev + 1)
+            self.set(rev=self.at.rev + 1)
         self._give_back(entry, op)
-        self._settle_watermark()
+        self.settle_watermark()
         return f"released,{entry.clock_ms},{n},0,{entry.at_ms}"
 
     def _give_back(self, entry: Entry, op: ops.Reply) -> None:
         """Release the lease of the turn that was answered, or keep it for newer messages."""
         if self.at.lease.startswith(f"{op.owner_id}|"):
-            self._set(lease=entry.lease, lease_end_ms=entry.lease_end_ms)
+            self.set(lease=entry.lease, lease_end_ms=entry.lease_end_ms)
 
     def _settle(self, entry: Entry, state: Any, answer: str) -> list[ops.Arrival]:
         """Mark what was answered, if nobody else did; return the records it was about."""
@@ -260,12 +272,12 @@ class Session:
         self._begin(entry, with_message=True)
         self._settle(entry, "a", op.owner)
         if draft.digest:
-            self._set(n=self.at.n + 1)
+            self.set(n=self.at.n + 1)
             self._remember(ops.Arrival(self.at.n, draft.digest, "s", 0, 0, "", entry.at_ms))
         n = self.at.n
         text = wire.item(wire.sort_key(entry.clock_ms, op.writer, op.seq, 0), n, entry.stamp_ms, draft.body)
-        self._insert(text, draft.tokens, op.transcript)
-        self._settle_watermark()
+        self.insert(text, draft.tokens, op.transcript)
+        self.settle_watermark()
         return f"appended,{n},{entry.clock_ms},{entry.stamp_ms}"
 
     # fields
@@ -276,9 +288,9 @@ class Session:
         self._begin(entry, with_message=False)
         self._apply(entry, op.focus, changes)
         if op.summary is not None and self._wins("summary", entry):
-            self._set(summary=op.summary)
+            self.set(summary=op.summary)
             self.stamps["summary"] = entry.stamp
-        self._set(rev=self.at.rev + 1)
+        self.set(rev=self.at.rev + 1)
         return str(self.at.rev)
 
     def _changes(self, entry: Entry, op: ops.Update | ops.Reply) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -295,12 +307,12 @@ class Session:
         """Change what the operation changes; return whether there was anything."""
         metadata, variables = changes
         if metadata:
-            self._set(metadata=wire.merge(self.at.metadata, metadata, "metadata", max_bytes=NO_LIMIT))
+            self.set(metadata=wire.merge(self.at.metadata, metadata, "metadata", max_bytes=NO_LIMIT))
         if variables:
-            self._set(context=wire.merge_inner(self.at.context, "variables", variables, "variables", max_bytes=NO_LIMIT))
+            self.set(context=wire.merge_inner(self.at.context, "variables", variables, "variables", max_bytes=NO_LIMIT))
         self.stamps |= {f"m:{key}": entry.stamp for key in metadata} | {f"v:{key}": entry.stamp for key in variables}
         if focus is not None and self._wins("focus", entry):
-            self._set(focus=focus)
+            self.set(focus=focus)
             self.stamps["focus"] = entry.stamp
         return bool(metadata or variables or focus is not None)
 
@@ -309,10 +321,10 @@ class Session:
         self._begin(entry, with_message=False)
         if self._wins("paused", entry):
             ends = entry.at_ms + op.duration_ms if op.duration_ms else 0
-            self._set(paused=op.paused, pause=b"%d|%d|%b" % (ends, entry.at_ms, op.note) if op.paused else b"")
+            self.set(paused=op.paused, pause=b"%d|%d|%b" % (ends, entry.at_ms, op.note) if op.paused else b"")
             self.stamps["paused"] = entry.stamp
             if op.paused:
-                self._set(lease="", lease_end_ms=0)
+                self.set(lease="", lease_end_ms=0)
         return ""
 
     # stored messages
@@ -332,7 +344,7 @@ class Session:
                 self.unsent[op.message_id] = _with_head(self.unsent[op.message_id], op.text)
         if not found:
             return None
-        self._set(tokens=max(0, self.at.tokens + op.tokens_delta))
+        self.set(tokens=max(0, self.at.tokens + op.tokens_delta))
         return ""
 
     def mark_sent(self, _entry: Entry, op: ops.MarkSent) -> str | None:
@@ -367,7 +379,7 @@ class Session:
             if count == 0:
                 return
             tokens = sum(max(0, message.tokens) for message in waiting[:count])
-            self._set(
+            self.set(
                 summary=extractive(self.at.summary, waiting[:count]),
                 token_est=max(0, self.at.token_est - tokens),
                 folded=self.at.folded + count,
@@ -403,6 +415,15 @@ def _keys_of(patch: ops.Patch | None, *, within: str = "") -> dict[str, Any]:
     if within:
         new = wire.raw_object(bytes(new.get(within, b"{}")), "change")
     return {key: new.get(key, REMOVE) for key in patch.keys}
+
+
+def _head(key: bytes, n: int, timestamp_ms: int) -> bytes:
+    return b'{"k":"%b","n":%d,"timestamp":%d,' % (key, n, timestamp_ms)
+
+
+def numbered(text: bytes, n: int) -> bytes:
+    """Return a stored message under another arrival number; a foreign writer's has none."""
+    return _NUMBER.sub(rb"\g<1>%d" % n, text)
 
 
 def _with_head(stored: bytes, text: bytes) -> bytes:

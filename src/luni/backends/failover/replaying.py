@@ -6,12 +6,14 @@ import fcntl
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from luni.backends.failover.deciding import Ask, catching_up
+from luni.backends.failover.deciding import catching_up
 from luni.backends.failover.journal import Kept
-from luni.errors import BackendError, Indeterminate, LuniError, Unavailable
+from luni.errors import BackendError, Indeterminate, Unavailable
 from luni.events import Replayed, ReplayRefused, emit
 from luni.models import Address
 
@@ -34,19 +36,24 @@ class Replayer:
         self._keeper = keeper
         self._lock: int | None = None
 
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Within this block no other process of the host replays or heals; ``False``: another one does."""
+        try:
+            yield self._locked()
+        finally:
+            self._unlock()
+
     def round(self) -> None:
-        """Replay what waits, if there is anything and nobody else on this host does."""
+        """Replay what waits."""
         keeper, total = self._keeper, Counter[str]()
         passed = 0
         while addresses := keeper.journal.sessions(AT_ONCE, passed):
-            if not self._locked():
-                return
             for address in addresses:
                 if keeper.local.turn_is_open(address):
                     passed += 1  # what it says is replayed with what it answers
                     continue
                 self._session(address, total)
-        self._unlock()
         if total:
             emit(keeper.hook, Replayed(dict(total)))
 
@@ -55,7 +62,7 @@ class Replayer:
         dead = [(one.id, one.problem) for one in kept if one.entry is None]
         good = [one for one in kept if one.entry is not None]
         try:
-            state, outcomes = self._driven(catching_up(address, [one.entry for one in good if one.entry is not None]))
+            state, outcomes = self._keeper.driven(catching_up(address, [one.entry for one in good if one.entry is not None]))
         except (Unavailable, Indeterminate):
             raise  # away again: it is tried again
         except BackendError as error:  # the session cannot be read or written: that blocks nobody else
@@ -69,21 +76,6 @@ class Replayer:
         if state is not None:
             self._keeper.local.keep(address, state)
         self._tell(address, kept, dead)
-
-    def _driven(self, flow: Any) -> Any:
-        """Run a flow on the primary."""
-        primary = self._keeper.primary()
-        try:
-            step: Ask = next(flow)
-            while True:
-                try:
-                    result = primary.execute(step.operation)
-                except LuniError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value
 
     def _tell(self, address: Address, kept: list[Kept], dead: list[tuple[int, str]]) -> None:
         kinds = {one.id: type(one.entry.operation).__name__.lower() if one.entry else "" for one in kept}
@@ -108,7 +100,3 @@ class Replayer:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    def close(self) -> None:
-        """Let go of the lock."""
-        self._unlock()

@@ -27,7 +27,7 @@ _STATE_SCRIPTS = ("dump", "restore")
 _AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile")
 _BARE_SCRIPTS = (
     "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew", "lock", "unlock", "guarantees",
-    "bookings_in", "busy_in", "bookings_by", "recall", "resources",
+    "acquaint", "bookings_in", "busy_in", "bookings_by", "recall", "resources",
 )  # fmt: skip
 
 

@@ -140,6 +140,22 @@ def _restored(_namespace: str, _op: ops.Restore, reply: list[Any]) -> bool:
     return bool(reply[0] == b"done")
 
 
-ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {ops.Dump: _dump, ops.Restore: _restore}
+def _acquaint(namespace: str, op: ops.Acquaint) -> Call:
+    return Call(SCRIPTS["acquaint"], (keys.generation_key(namespace),), [op.proposed])
 
-DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {ops.Dump: _dumped, ops.Restore: _restored}
+
+def _acquainted(_namespace: str, _op: ops.Acquaint, reply: list[bytes]) -> ops.Acquainted:
+    return ops.Acquainted(string(reply[0]), string(reply[1]))
+
+
+ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
+    ops.Dump: _dump,
+    ops.Restore: _restore,
+    ops.Acquaint: _acquaint,
+}
+
+DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
+    ops.Dump: _dumped,
+    ops.Restore: _restored,
+    ops.Acquaint: _acquainted,
+}

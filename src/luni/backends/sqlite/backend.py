@@ -144,6 +144,7 @@ _Handlers = dict[type[ops.Operation], Callable[..., Any]]
 _READING: _Handlers = {
     ops.Read: sessions.read,
     ops.Dump: states.dump,
+    ops.Acquaint: states.acquaint,
     ops.Locate: sessions.locate,
     ops.Sessions: sessions.list_sessions,
     ops.Inspect: sessions.inspect,

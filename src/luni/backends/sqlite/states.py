@@ -14,13 +14,18 @@ from luni.backends.sqlite.rows import Conversation, Tables
 from luni.errors import Conflict
 from luni.models import Address
 
-__all__ = ["dump", "restore"]
+__all__ = ["acquaint", "dump", "restore"]
 
 _SAME = (
     "created_ms", "activity_ms", "clock_ms", "expire_ms", "metadata", "context", "summary", "focus", "pause",
     "token_est", "n", "settled", "count", "tokens", "folded", "rev", "fence", "loaded",
 )  # fmt: skip
 """Columns that are fields of a state, too. The session's id and what is a time of the row itself are not among them."""
+
+
+def acquaint(_tables: Tables, _op: ops.Acquaint) -> ops.Acquainted:
+    """A file does not go away and come back as another one."""
+    return ops.Acquainted("", "")
 
 
 def dump(tables: Tables, op: ops.Dump) -> ops.Dumped:
