@@ -71,6 +71,7 @@ from luni.operations.sessions import (
     Update,
     compensation,
 )
+from luni.operations.stamps import STAMPS, stamped
 from luni.operations.states import Dump, Restore
 from luni.results import (
     Appended,
@@ -115,6 +116,7 @@ __all__ = [
     "NEVER_MS",
     "RESOURCES_MAX",
     "RING",
+    "STAMPS",
     "UNSENT_MAX",
     "WINDOW",
     "WRITERS",
@@ -201,4 +203,5 @@ __all__ = [
     "View",
     "Write",
     "compensation",
+    "stamped",
 ]

@@ -17,9 +17,10 @@ from luni.settings import Settings
 
 __all__ = ["Connections", "path_of", "translated"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x6C756E69  # "luni"
-_SCHEMAS = tuple((files("luni.backends.sqlite") / name).read_text(encoding="utf-8") for name in ("schema.sql", "agenda.sql"))
+_ADDITIONS = ("schema.sql", "agenda.sql", "stamp.sql")
+_SCHEMAS = tuple((files("luni.backends.sqlite") / name).read_text(encoding="utf-8") for name in _ADDITIONS)
 """What each version adds to the one before."""
 
 
