@@ -114,12 +114,12 @@ def patches(
         changes["primeiraInteracao"] = False
     if changes:
         text = wire.merge(view.metadata, changes, "metadata", max_bytes=max_bytes)
-        metadata = ops.Patch(wire.text_digest(view.metadata), text)
+        metadata = ops.Patch(wire.text_digest(view.metadata), text, tuple(update.metadata) if update else ())
     stamped = wire.stamped_context(view.context, now_ms)
     if update and update.variables:
         stamped = wire.merge_inner(stamped or view.context, "variables", update.variables, "variables", max_bytes=max_bytes)
     if stamped is not None:
-        context = ops.Patch(wire.text_digest(view.context), stamped)
+        context = ops.Patch(wire.text_digest(view.context), stamped, tuple(update.variables) if update else ())
     return metadata, context
 
 

@@ -71,6 +71,7 @@ from luni.operations.sessions import (
     Update,
     compensation,
 )
+from luni.operations.stamps import STAMPS, stamped
 from luni.operations.states import Acquaint, Dump, Restore
 from luni.results import (
     Acquainted,
@@ -116,6 +117,7 @@ __all__ = [
     "NEVER_MS",
     "RESOURCES_MAX",
     "RING",
+    "STAMPS",
     "UNSENT_MAX",
     "WINDOW",
     "WRITERS",
@@ -204,4 +206,5 @@ __all__ = [
     "View",
     "Write",
     "compensation",
+    "stamped",
 ]

@@ -65,7 +65,7 @@ def _reply(namespace: str, op: ops.Reply) -> Call:
     args += _patch(op.context)
     args += (int(op.binding), int(op.focus is not None), op.focus or "")
     args += (folding.start, folding.count, folding.summary, folding.basis) if folding else (0, 0, "", "")
-    args += (op.token_est, sum([draft.tokens for draft in op.drafts]), op.transcript, op.first_unsent)
+    args += (op.token_est, sum([draft.tokens for draft in op.drafts]), op.transcript, op.first_unsent, _names(op))
     args += [draft.body for draft in op.drafts]
     if op.first_unsent:
         all_keys = (*all_keys, own.unsent)
@@ -74,6 +74,11 @@ def _reply(namespace: str, op: ops.Reply) -> Call:
 
 def _patch(patch: ops.Patch | None) -> tuple[Arg, Arg]:
     return (patch.digest, patch.text) if patch else ("", "")
+
+
+def _names(op: ops.Reply | ops.Update) -> bytes:
+    encoded = [name.encode() for name in ops.stamped(op)]
+    return b"".join(b"%d:%b" % (len(name), name) for name in encoded)
 
 
 def _append(namespace: str, op: ops.Append) -> Call:
@@ -93,7 +98,7 @@ def _update(namespace: str, op: ops.Update) -> Call:
     args += _patch(op.metadata)
     args += _patch(op.context)
     args += (int(op.focus is not None), op.focus or "", int(op.summary is not None), op.summary or "")
-    args.append("" if op.token is None else op.token)
+    args += ("" if op.token is None else op.token, _names(op))
     return Call(SCRIPTS["update"], all_keys, args)
 
 

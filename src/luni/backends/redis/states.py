@@ -54,10 +54,12 @@ def _fields(state: ops.State) -> list[Arg]:
         "writers": len(marks), "unsent": len(state.unsent),
     }  # fmt: skip
     optional: dict[str, Arg] = {"metadata": state.metadata, "context": state.context, "loaded": state.loaded}
-    fields |= {name: text for name, text in optional.items() if text}
+    stamps = sorted(state.stamps, key=lambda one: one[1])[-ops.STAMPS :]
+    optional["stamps"] = len(stamps)
+    fields |= {name: value for name, value in optional.items() if value}
     fields |= {f"w:{mark.writer}": f"{mark.seq}|{mark.ms}|{mark.result}" for mark in marks}
     fields |= {f"o:{name}": text for name, text in state.unsent}
-    fields |= {f"t:{name}": stamp for name, stamp in state.stamps}
+    fields |= {f"t:{name}": stamp for name, stamp in stamps}
     return list(chain(*fields.items()))
 
 

@@ -6,7 +6,7 @@ import hashlib
 
 from luni import operations as ops
 from luni import wire
-from luni.backends.sqlite import locks
+from luni.backends.sqlite import locks, states
 from luni.backends.sqlite.rows import SEEN_MS, Conversation, Tables
 from luni.models import Address
 
@@ -100,6 +100,7 @@ def _updated(tables: Tables, row: Conversation, op: ops.Update) -> ops.Updated |
     row.summary = row.summary if op.summary is None else op.summary
     tables.save(row)
     tables.purge(row)
+    states.stamp(tables, row, op)
     tables.mark(row, op, str(row.rev))
     return ops.Updated(row.rev)
 
@@ -132,6 +133,7 @@ def pause(tables: Tables, op: ops.Pause) -> bool | ops.Met:
         row.lease, row.lease_end_ms = "", 0
     tables.save(row)
     tables.purge(row)
+    states.stamp(tables, row, op)
     tables.mark(row, op, "")
     return True
 

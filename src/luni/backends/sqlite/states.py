@@ -14,7 +14,7 @@ from luni.backends.sqlite.rows import Conversation, Tables
 from luni.errors import Conflict
 from luni.models import Address
 
-__all__ = ["acquaint", "dump", "restore"]
+__all__ = ["acquaint", "dump", "restore", "stamp"]
 
 _SAME = (
     "created_ms", "activity_ms", "clock_ms", "expire_ms", "metadata", "context", "summary", "focus", "pause",
@@ -54,7 +54,7 @@ def _state(tables: Tables, address: Address) -> ops.State:
         session_id=row.session_id, seen_end_ms=seen_end_ms, paused=bool(row.paused),
         lease=row.lease if leased else "", lease_end_ms=row.lease_end_ms if leased else 0,
         window=window, waiting=waiting, transcript=tuple(text for _, text in reversed(_texts(tables, row, "transcript"))),
-        arrivals=arrivals, marks=_marks(tables, row), unsent=_unsent(tables, row), **values,
+        arrivals=arrivals, marks=_marks(tables, row), unsent=_unsent(tables, row), stamps=_stamps(tables, row), **values,
     )  # fmt: skip
 
 
@@ -73,6 +73,25 @@ def _marks(tables: Tables, row: Conversation) -> tuple[ops.Mark, ...]:
 def _unsent(tables: Tables, row: Conversation) -> tuple[tuple[str, bytes], ...]:
     found = tables.execute("SELECT id, text FROM unsent WHERE conversation = ?", (row.id,))
     return tuple(sorted(found, key=wire.unsent_order))
+
+
+def _stamps(tables: Tables, row: Conversation) -> tuple[tuple[str, str], ...]:
+    found = tables.execute("SELECT name, stamp FROM stamp WHERE conversation = ? ORDER BY name", (row.id,))
+    return tuple(sorted(found))
+
+
+def stamp(tables: Tables, row: Conversation, op: ops.Reply | ops.Update | ops.Pause) -> None:
+    """Note when the fields that a caller sets were set; of a session with 512 stamps, only those that are there are renewed."""
+    names = ops.stamped(op)
+    if not names:
+        return
+    new = f"{row.clock_ms:013d}-{op.writer}-{op.seq}"
+    for name in names:
+        tables.execute(
+            "INSERT INTO stamp SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM stamp WHERE conversation = ?1 AND name = ?2) "
+            "OR (SELECT count(*) FROM stamp WHERE conversation = ?1) < ?4 ON CONFLICT DO UPDATE SET stamp = excluded.stamp",
+            (row.id, name, new, ops.STAMPS),
+        )
 
 
 def _texts(tables: Tables, row: Conversation, table: str) -> list[tuple[int, bytes]]:
@@ -177,6 +196,7 @@ _KEYED = {
     "accepted": ("n", "n, digest, state, token, attempt, answer, arrived_ms"),
     "mark": ("writer", "writer, seq, ms, result"),
     "unsent": ("id", "id, ms, text"),
+    "stamp": ("name", "name, stamp"),
 }
 """Tables with one row for each key within a conversation: the key, and all columns."""
 
@@ -190,6 +210,8 @@ def _write_rows(tables: Tables, row: Conversation, state: ops.State) -> None:
     _write_keyed(tables, row, "accepted", {one.n: _accepted(one) for one in state.arrivals[-ops.RING :]})
     _write_keyed(tables, row, "mark", {mark.writer: (mark.writer, mark.seq, mark.ms, mark.result) for mark in marks})
     _write_keyed(tables, row, "unsent", {name: (name, wire.time_of(text), text) for name, text in state.unsent})
+    stamps = sorted(state.stamps, key=lambda one: one[1])[-ops.STAMPS :]
+    _write_keyed(tables, row, "stamp", {name: (name, value) for name, value in stamps})
 
 
 def _write_keyed(tables: Tables, row: Conversation, table: str, wanted: dict[Any, tuple[Any, ...]]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from luni import operations as ops
 from luni import wire
-from luni.backends.sqlite import bursts, locks
+from luni.backends.sqlite import bursts, locks, states
 from luni.backends.sqlite.rows import Accepted, Conversation, Tables
 from luni.errors import Superseded
 
@@ -168,6 +168,7 @@ def reply(tables: Tables, op: ops.Reply) -> ops.Replied | ops.Changed:
     else:
         row.lease, row.lease_end_ms = "", 0
     tables.save(row)
+    states.stamp(tables, row, op)
     tables.mark(row, op, f"{state},{row.clock_ms},{cut},{attempt},{now}")
     return _replied(tables, row, state, now, row.clock_ms, cut, attempt)
 

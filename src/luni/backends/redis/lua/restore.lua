@@ -50,7 +50,7 @@ local function write_ctx()
   new.clienteId, new.stats = true, true
   for i = 1, #s.remains, 2 do
     local name = s.remains[i]
-    local ours = name == 'metadata' or name == 'context' or name == 'loaded' or string.match(name, '^[wot]:')
+    local ours = name == 'metadata' or name == 'context' or name == 'loaded' or name == 'stamps' or string.match(name, '^[wot]:')
     if not new[name] and (another or ours) then redis.call('HDEL', CTX, name) end
   end
 end
