@@ -134,6 +134,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name in ("url", "fallback", "redis_url", "data_dir", "policies_file", "namespace"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{_ENV_BY_FIELD[name]}: must be a str")
+        if self.fallback not in {"", "0"} and not self.fallback.startswith("sqlite:///"):
+            raise ConfigError("LUNI_FALLBACK: allowed are sqlite:///relative.db, sqlite:////absolute.db and 0")
         if not isinstance(self.noeviction, bool):
             raise ConfigError("LUNI_NOEVICTION: allowed are 0 and 1")
         if not self.namespace or len(self.namespace) > MAX_NAMESPACE or not set(self.namespace) <= _NAMESPACE:
@@ -153,7 +155,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             warnings.warn(f"{name} is not a setting of luni; it has no effect", stacklevel=2)
         values = {field: parse(name, found[name]) for name, (field, parse) in ENVIRONMENT.items() if found.get(name, "") != ""}
         settings = cls(**values)
-        return settings if "url" in values else _by_flag(settings)
+        if "url" in values:
+            return msgspec.structs.replace(settings, fallback=settings.fallback.removeprefix("0"))
+        return _by_flag(settings)
 
     def load_policies(self) -> Policies:
         """Return the policies of the TOML file that is set, ``None`` without one; raise `ConfigError` for a bad one.

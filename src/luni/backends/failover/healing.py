@@ -11,7 +11,8 @@ import msgspec
 from luni import operations as ops
 from luni import wire
 from luni.backends.failover.deciding import MEETINGS, Ask, Step
-from luni.backends.failover.merging import NO_LIMIT, Order, Session, name_of, numbered, order_of
+from luni.backends.failover.merging import NO_LIMIT, Session
+from luni.backends.failover.texts import Order, name_of, numbered, order_of
 from luni.errors import BackendError, Damaged, Indeterminate, Unavailable
 from luni.events import StoreLost, emit
 from luni.models import REMOVE, Address

@@ -7,7 +7,6 @@ entries may be replayed in any order of the two and give the same window, fields
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,33 +15,17 @@ import msgspec
 from luni import operations as ops
 from luni import wire
 from luni.backends.failover.entries import Entry
+from luni.backends.failover.texts import name_of, order_of, put, reheaded, with_head
 from luni.context import extractive, foldable
 from luni.errors import Backlog, Damaged
 from luni.models import REMOVE, Message
 
-__all__ = ["NO_LIMIT", "SEEN_MS", "Order", "Outcome", "Session", "merged", "name_of", "numbered", "order_of"]
+__all__ = ["NO_LIMIT", "SEEN_MS", "Outcome", "Session", "merged"]
 
 SEEN_MS = 7 * 24 * 3600 * 1000
 NO_LIMIT = 2**62
 Outcome = str
 """``replayed`` · ``known``: executed before · ``expired`` · ``gone``: what it changes is not there · else why it is dead."""
-
-_KEY = re.compile(rb'^\{"k":"(\d+)-([^"]*)-(\d+)\.(\d+)"')
-_NUMBER = re.compile(rb'^(\{"k":"[^"]*","n":)\d+')
-_HEAD = re.compile(rb'^\{"k":"[^"]*","n":\d+,"timestamp":\d+,')
-Order = tuple[int, bytes, int, int]
-
-
-def order_of(text: bytes) -> Order | None:
-    """Return what stored messages are ordered by: clock, writer, number, place; ``None`` for a foreign writer's."""
-    found = _KEY.match(text)
-    return (int(found[1]), found[2], int(found[3]), int(found[4])) if found else None
-
-
-def name_of(text: bytes) -> bytes:
-    """Return what tells a message from any other: who wrote it in which operation, whatever clock it was stored under."""
-    found = _KEY.match(text)
-    return b"%b-%b.%b" % found.group(2, 3, 4) if found else text
 
 
 def merged(state: ops.State, entries: Sequence[Entry], now_ms: int) -> tuple[ops.State, tuple[Outcome, ...]]:
@@ -100,11 +83,10 @@ class Session:
             if isinstance(operation, ops.Reply):
                 self._give_back(entry, operation)
             return "known"
-        handler = _HANDLERS[type(operation)]
-        if not self.at.session_id and not handler.begins:
+        if not self.at.session_id and isinstance(operation, _BEGIN_NONE):
             return "gone"
         try:
-            result = handler.change(self, entry, operation)
+            result = _HANDLERS[type(operation)](self, entry, operation)
         except (Damaged, Backlog) as error:
             return f"{type(error).__name__}: {error}"
         if result is None:
@@ -142,7 +124,7 @@ class Session:
         if name_of(text) in self.names:
             return False
         self.names.add(name_of(text))
-        _put(self.texts, text)
+        put(self.texts, text)
         if transcript > 0:
             self.put_line(text, transcript)
         at = self.at
@@ -152,7 +134,7 @@ class Session:
     def put_line(self, text: bytes, most: int) -> None:
         """Put a message into the transcript, which keeps the newest ``most``."""
         self.transcript.reverse()
-        _put(self.transcript, text)
+        put(self.transcript, text)
         self.transcript = self.transcript[::-1][:most]
 
     def take_arrival(self, record: ops.Arrival) -> None:
@@ -195,12 +177,12 @@ class Session:
             stored = wire.decode_message(text)
             if given is None or stored is None or stored.id != given.id:
                 continue
-            moved = _HEAD.sub(_head(key.encode(), stored.arrival, stored.timestamp_ms), text)
+            moved = reheaded(text, key.encode(), stored.arrival, stored.timestamp_ms)
             before, after = order_of(text), order_of(moved)
             if before is not None and after is not None and before > after:
                 del self.texts[place]
                 self.names.add(name_of(moved))
-                _put(self.texts, moved)
+                put(self.texts, moved)
             return
 
     def _remember(self, arrival: ops.Arrival) -> None:
@@ -336,12 +318,12 @@ class Session:
             for place, text in enumerate(texts):
                 message = wire.decode_message(text)
                 if message is not None and message.id == op.message_id:
-                    texts[place], found = _with_head(text, op.text), True
+                    texts[place], found = with_head(text, op.text), True
         if op.message_id in self.unsent:
             if op.redacted:
                 del self.unsent[op.message_id]
             else:
-                self.unsent[op.message_id] = _with_head(self.unsent[op.message_id], op.text)
+                self.unsent[op.message_id] = with_head(self.unsent[op.message_id], op.text)
         if not found:
             return None
         self.set(tokens=max(0, self.at.tokens + op.tokens_delta))
@@ -398,15 +380,6 @@ def _by_ms(mark: ops.Mark) -> int:
     return mark.ms
 
 
-def _put(texts: list[bytes], text: bytes) -> None:
-    """Put a message into a list, oldest first, behind the newest that is not later than itself."""
-    own, place = order_of(text), len(texts)
-    assert own is not None  # noqa: S101  it is one of ours
-    while place and (other := order_of(texts[place - 1])) is not None and other > own:
-        place -= 1
-    texts.insert(place, text)
-
-
 def _keys_of(patch: ops.Patch | None, *, within: str = "") -> dict[str, Any]:
     """Return what a patch sets: the keys its caller named, with their new values; `REMOVE` for those it took away."""
     if patch is None or not patch.keys:
@@ -417,36 +390,15 @@ def _keys_of(patch: ops.Patch | None, *, within: str = "") -> dict[str, Any]:
     return {key: new.get(key, REMOVE) for key in patch.keys}
 
 
-def _head(key: bytes, n: int, timestamp_ms: int) -> bytes:
-    return b'{"k":"%b","n":%d,"timestamp":%d,' % (key, n, timestamp_ms)
-
-
-def numbered(text: bytes, n: int) -> bytes:
-    """Return a stored message under another arrival number; a foreign writer's has none."""
-    return _NUMBER.sub(rb"\g<1>%d" % n, text)
-
-
-def _with_head(stored: bytes, text: bytes) -> bytes:
-    """Return a new text with the key, number and time of the stored one."""
-    old, new = _HEAD.match(stored), _HEAD.match(text)
-    return stored[: old.end()] + text[new.end() :] if old and new else text
-
-
-class _Handler(msgspec.Struct, frozen=True):
-    """What an operation does to a session, and whether it begins one."""
-
-    change: Callable[[Any, Entry, Any], str | None]
-    begins: bool = True
-
-
-_HANDLERS: dict[type, _Handler] = {
-    ops.Receive: _Handler(Session.accept),
-    ops.Open: _Handler(Session.accept),
-    ops.Reply: _Handler(Session.reply),
-    ops.Append: _Handler(Session.append),
-    ops.Update: _Handler(Session.update),
-    ops.Pause: _Handler(Session.pause),
-    ops.Amend: _Handler(Session.amend, begins=False),
-    ops.MarkSent: _Handler(Session.mark_sent, begins=False),
-    ops.End: _Handler(Session.end, begins=False),
+_HANDLERS: dict[type, Callable[[Any, Entry, Any], str | None]] = {
+    ops.Receive: Session.accept,
+    ops.Open: Session.accept,
+    ops.Reply: Session.reply,
+    ops.Append: Session.append,
+    ops.Update: Session.update,
+    ops.Pause: Session.pause,
+    ops.Amend: Session.amend,
+    ops.MarkSent: Session.mark_sent,
+    ops.End: Session.end,
 }
+_BEGIN_NONE = (ops.Amend, ops.MarkSent, ops.End)
