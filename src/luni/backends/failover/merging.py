@@ -15,10 +15,10 @@ import msgspec
 from luni import operations as ops
 from luni import wire
 from luni.backends.failover.entries import Entry
-from luni.backends.failover.texts import name_of, order_of, put, reheaded, with_head
+from luni.backends.failover.texts import keys_of, name_of, order_of, put, reheaded, with_head
 from luni.context import extractive, foldable
 from luni.errors import Backlog, Damaged
-from luni.models import REMOVE, Message
+from luni.models import Message
 
 __all__ = ["NO_LIMIT", "SEEN_MS", "Outcome", "Session", "merged"]
 
@@ -277,7 +277,7 @@ class Session:
 
     def _changes(self, entry: Entry, op: ops.Update | ops.Reply) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the keys of metadata and variables that an operation sets and nobody set later."""
-        metadata, variables = _keys_of(op.metadata), _keys_of(op.context, within="variables")
+        metadata, variables = keys_of(op.metadata), keys_of(op.context, within="variables")
         kept = {key: value for key, value in metadata.items() if self._wins(f"m:{key}", entry)}
         inner = {key: value for key, value in variables.items() if self._wins(f"v:{key}", entry)}
         if self.at.session_id:  # what cannot be merged is refused before anything is changed
@@ -378,16 +378,6 @@ def _by_n(arrival: ops.Arrival) -> int:
 
 def _by_ms(mark: ops.Mark) -> int:
     return mark.ms
-
-
-def _keys_of(patch: ops.Patch | None, *, within: str = "") -> dict[str, Any]:
-    """Return what a patch sets: the keys its caller named, with their new values; `REMOVE` for those it took away."""
-    if patch is None or not patch.keys:
-        return {}
-    new = wire.raw_object(patch.text, "change")
-    if within:
-        new = wire.raw_object(bytes(new.get(within, b"{}")), "change")
-    return {key: new.get(key, REMOVE) for key in patch.keys}
 
 
 _HANDLERS: dict[type, Callable[[Any, Entry, Any], str | None]] = {

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-__all__ = ["Order", "head", "name_of", "numbered", "order_of", "put", "reheaded", "with_head"]
+from luni import operations as ops
+from luni import wire
+from luni.models import REMOVE
+
+__all__ = ["Order", "head", "keys_of", "name_of", "numbered", "order_of", "put", "reheaded", "with_head"]
 
 _KEY = re.compile(rb'^\{"k":"(\d+)-([^"]*)-(\d+)\.(\d+)"')
 _NUMBER = re.compile(rb'^(\{"k":"[^"]*","n":)\d+')
@@ -52,3 +57,13 @@ def with_head(stored: bytes, text: bytes) -> bytes:
 def reheaded(text: bytes, key: bytes, n: int, timestamp_ms: int) -> bytes:
     """Return a stored message with another key, number and time."""
     return _HEAD.sub(head(key, n, timestamp_ms).replace(b"\\", rb"\\"), text)
+
+
+def keys_of(patch: ops.Patch | None, *, within: str = "") -> dict[str, Any]:
+    """Return what a patch sets: the keys its caller named, with their new values; `REMOVE` for those it took away."""
+    if patch is None or not patch.keys:
+        return {}
+    new = wire.raw_object(patch.text, "change")
+    if within:
+        new = wire.raw_object(bytes(new.get(within, b"{}")), "change")
+    return {key: new.get(key, REMOVE) for key in patch.keys}
