@@ -106,5 +106,5 @@ def test_a_file_of_the_former_schema_is_upgraded_with_all_that_is_in_it(path):
                 agenda = memory.agenda("shop", "chair")
                 agenda.confirm(agenda.hold(THREE, THREE + HOUR, by="ana", id="b1").id)
     connection = apsw.Connection(str(path))
-    assert connection.pragma("user_version") == 2
+    assert connection.pragma("user_version") == 3
     connection.close()

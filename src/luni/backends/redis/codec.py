@@ -7,7 +7,7 @@ from typing import Any
 
 from luni import operations as ops
 from luni.backends import keys
-from luni.backends.redis import agenda, locks, sweeps
+from luni.backends.redis import agenda, erasure, locks, sweeps
 from luni.backends.redis.call import Arg, Call
 from luni.backends.redis.scripts import SCRIPTS
 from luni.errors import BackendError, Superseded
@@ -358,6 +358,7 @@ _ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
     **sweeps.ENCODERS,
     **locks.ENCODERS,
     **agenda.ENCODERS,
+    **erasure.ENCODERS,
 }
 
 _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
@@ -381,6 +382,7 @@ _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     **sweeps.DECODERS,
     **locks.DECODERS,
     **agenda.DECODERS,
+    **erasure.DECODERS,
 }
 
 

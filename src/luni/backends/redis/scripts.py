@@ -22,11 +22,13 @@ _SESSION_SCRIPTS = (
     "end",
     "release",
     "gather",
+    "erase",
 )
-_AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile")
+_AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile", "erase_bookings")
 _BARE_SCRIPTS = (
     "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew", "lock", "unlock", "guarantees",
     "bookings_in", "busy_in", "bookings_by", "recall", "resources",
+    "bury", "tombstones", "traces", "scrub", "vacate", "expunge", "bookings_of",
 )  # fmt: skip
 
 

@@ -17,9 +17,11 @@ from luni.settings import Settings
 
 __all__ = ["Connections", "path_of", "translated"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x6C756E69  # "luni"
-_SCHEMAS = tuple((files("luni.backends.sqlite") / name).read_text(encoding="utf-8") for name in ("schema.sql", "agenda.sql"))
+_SCHEMAS = tuple(
+    (files("luni.backends.sqlite") / name).read_text(encoding="utf-8") for name in ("schema.sql", "agenda.sql", "erasure.sql")
+)
 """What each version adds to the one before."""
 
 
