@@ -35,8 +35,9 @@ OUT_OF_REACH = (
     "What other conversations say about the person.",
 )
 NOT_EXPUNGED = {
-    "sqlite": "The file's write-ahead log, until the next checkpoint: somebody was reading an older state. Erase again.",
-    "redis": "The server's own files: its append-only file until it is rewritten, its snapshot until the next one.",
+    "sqlite": "The file's log, and free space within the file: it is over 128 MiB, its disk is full, or somebody read an "
+    "older state. Erase again when it is quiet, or run VACUUM.",
+    "redis": "The server's own: its append-only file until it is rewritten, its snapshot until the next one, its slow log.",
 }
 MAX_RESOURCES = 1000
 

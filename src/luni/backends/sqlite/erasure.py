@@ -15,6 +15,8 @@ from luni.models import Address
 
 __all__ = ["bookings_of", "bury", "erase", "erase_bookings", "expunge", "scrub", "tombstones", "traces", "vacate"]
 
+COMPACT_BYTES = 128 * 1024 * 1024
+"""Up to which size a file is written anew: others wait meanwhile, for a second or so."""
 _KEY = re.compile(rb'\{"k":"([0-9]+)-([^"]*)-([0-9]+)\.[0-9]+",')
 _TIMESTAMP = re.compile(rb'"timestamp":([0-9]+)')
 _TOKENS = re.compile(rb'"tokens":([0-9]+)')
@@ -199,15 +201,20 @@ def vacate(tables: Tables, op: ops.Vacate) -> bool:
 
 
 def expunge(connection: Any) -> bool:
-    """Write everything into the file and empty its log. Waits for readers of an older state as long as for any lock.
+    """Rewrite the file and empty its log. Waits for readers of an older state as long as for any lock.
 
-    Deleted rows have been overwritten already (``secure_delete``).
+    Deleted rows have been overwritten already (``secure_delete``), but where SQLite has moved a row within its pages before
+    that, a copy may be left in the free space between others: only a file that is written anew has none.
     """
     try:
+        small = connection.pragma("page_count") * connection.pragma("page_size") <= COMPACT_BYTES
+        if small:
+            connection.execute("PRAGMA temp_store=MEMORY")  # no copy in anybody's /tmp
+            connection.execute("VACUUM")
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except apsw.BusyError:
+    except (apsw.BusyError, apsw.FullError):
         return False
-    return bool(busy == 0)
+    return bool(small and busy == 0)
 
 
 def bookings_of(tables: Tables, op: ops.BookingsOf) -> ops.BookingsPage:
