@@ -180,6 +180,22 @@ def test_what_an_evicting_server_has_left_is_erased(server_of):
     raw.close()
 
 
+def test_the_last_session_of_a_tenant_is_not_named_when_it_is_erased(server_of):
+    server = server_of("valkey")
+    raw = redis.Redis(port=server.port)
+    raw.flushall()
+    with Memory.open(server.url) as memory:
+        talk(of(memory, "web"), "hi")
+        assert raw.get("luni:client:shop")
+        memory.erase("shop", USER)
+        assert raw.get("luni:client:shop") is None
+        talk(of(memory, "web"), "hi")
+        talk(of(memory, "web", "bia"), "hi")
+        memory.erase("shop", USER)
+        assert raw.get("luni:client:shop") == of(memory, "web", "bia").info().session_id.encode()
+    raw.close()
+
+
 def test_a_tenant_of_thousands_is_erased_in_steps(url):
     with Memory.open(url) as memory:
         for number in range(2500):

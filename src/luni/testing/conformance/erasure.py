@@ -140,6 +140,18 @@ def test_of_an_erased_tenant_not_a_byte_is_left(store: Store) -> None:
     assert memory.resources("shop") == []
 
 
+def test_what_a_sweeper_has_claimed_is_erased_too(store: Store) -> None:
+    memory = store.open(policies=POLICY)
+    sing(memory)
+    waiting = of(memory, "mail")
+    waiting.receive("zqtext", message_id="m1")
+    assert len(memory.unsent("shop", older_than=0)) > 0
+    assert len(memory.unanswered("shop", older_than=0)) == 1
+    memory.erase("shop", USER)
+    assert left(store) == []
+    assert len(memory.unsent("shop", older_than=0)) == 0
+
+
 def test_the_next_message_begins_afresh(store: Store) -> None:
     memory, other = store.open(policies=POLICY), store.open(policies=POLICY)
     sing(memory)
@@ -265,6 +277,18 @@ def test_what_comes_between_the_tombstone_and_the_erasure_is_kept(store: Store) 
     assert session.receive("again", message_id="zqmessageid").state == "accepted"
 
 
+def scrubbed(memory: Any, tenant: str, user: str, before_ms: int) -> int:
+    """Erase what is astray, as the flow does."""
+    count, cursor = 0, ""
+    while True:
+        page = executed(memory, ops.Traces(tenant=tenant, user=user, cursor=cursor, limit=500))
+        if page.strays:
+            count += executed(memory, ops.Scrub(tenant=tenant, user=user, strays=page.strays, before_ms=before_ms)).count
+        cursor = page.cursor
+        if not cursor:
+            return count
+
+
 def test_what_begins_after_the_tombstone_is_left_alone(store: Store) -> None:
     memory = store.open()
     session = of(memory, "web")
@@ -280,7 +304,13 @@ def test_what_begins_after_the_tombstone_is_left_alone(store: Store) -> None:
     erased(memory, Address("shop", "web", USER), buried.ms)
     wipe = ops.EraseBookings(tenant="shop", user=USER, resource="chair", before_ms=buried.ms, cursor="", limit=10)
     assert executed(memory, wipe).count == 0
+    whole = memory.lock("shop", "tool", ttl=3600)
+    whole.acquire()
+    assert [scrubbed(memory, "shop", who, buried.ms) for who in (USER, "")] == [0, 0]
+    assert not executed(memory, ops.Vacate(tenant="shop", before_ms=buried.ms))
     lock.renew()
+    whole.renew()
+    assert [one.user for one in memory.sessions("shop")] == [USER]
     turn.reply("answer")
     assert [message.text for message in session.messages()] == ["new", "answer"]
     assert session.receive("zqtext", message_id="m1").state == "accepted"  # what was remembered of before is forgotten
