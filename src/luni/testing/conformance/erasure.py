@@ -142,10 +142,10 @@ def test_of_an_erased_tenant_not_a_byte_is_left(store: Store) -> None:
 
 def test_what_a_sweeper_has_claimed_is_erased_too(store: Store) -> None:
     memory = store.open(policies=POLICY)
-    sing(memory)
-    waiting = of(memory, "mail")
-    waiting.receive("zqtext", message_id="m1")
-    assert len(memory.unsent("shop", older_than=0)) > 0
+    session = of(memory, "mail")
+    talk(session, "zqtext")
+    session.receive("zqtext", message_id="m2")
+    assert len(memory.unsent("shop", older_than=0)) == 1
     assert len(memory.unanswered("shop", older_than=0)) == 1
     memory.erase("shop", USER)
     assert left(store) == []
