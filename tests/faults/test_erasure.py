@@ -171,6 +171,8 @@ def test_what_an_evicting_server_has_left_is_erased(server_of):
         raw.set("luni:foco:shop:web:5511-zqperson:exp", "2031-05-06T10:00:00Z")
         raw.hset("luni:foco:shop:web:5511-zqperson:ctx", mapping={"focos": "{}", "nomeArquivo": "zqperson"})
         raw.delete("luni:sess:shop:web:5511-zqperson:ctx", "luni:tenant:shop:sessions", "luni:tenant:shop:channels")
+        for name in ("sessions", "waiting", "unsent"):
+            raw.zadd(f"luni:tenant:shop:{name}", {"tel:5511-zqperson": 1})
         raw.delete("luni:agenda:shop:customers", "luni:agenda:shop:resources")
         memory.erase("shop", USER)
         found = b"".join(key + (raw.dump(key) or b"") for key in raw.scan_iter())

@@ -304,13 +304,15 @@ def test_what_begins_after_the_tombstone_is_left_alone(store: Store) -> None:
     erased(memory, Address("shop", "web", USER), buried.ms)
     wipe = ops.EraseBookings(tenant="shop", user=USER, resource="chair", before_ms=buried.ms, cursor="", limit=10)
     assert executed(memory, wipe).count == 0
+    of(memory, "mail").receive("new", message_id="n1")
     whole = memory.lock("shop", "tool", ttl=3600)
     whole.acquire()
     assert [scrubbed(memory, "shop", who, buried.ms) for who in (USER, "")] == [0, 0]
     assert not executed(memory, ops.Vacate(tenant="shop", before_ms=buried.ms))
     lock.renew()
     whole.renew()
-    assert [one.user for one in memory.sessions("shop")] == [USER]
+    assert [one.channel for one in memory.sessions("shop")] == ["mail", "web"]
+    assert [one.channel for one in memory.unanswered(older_than=0, claim=False)] == ["mail"]
     turn.reply("answer")
     assert [message.text for message in session.messages()] == ["new", "answer"]
     assert session.receive("zqtext", message_id="m1").state == "accepted"  # what was remembered of before is forgotten
