@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+from pathlib import Path
 
 import pytest
 
@@ -95,6 +96,12 @@ class SQLiteStore(Store):
         tables = [name for (name,) in self.sql("SELECT name FROM sqlite_schema WHERE type = 'table'")]
         return {name: sorted(self.sql(f"SELECT * FROM {name}"), key=repr) for name in tables}
 
+    def stored_bytes(self):
+        """The file and its log, byte for byte."""
+        return b"".join(
+            Path(f"{self.path}{end}").read_bytes() for end in ("", "-wal", "-shm") if Path(f"{self.path}{end}").exists()
+        )
+
     def _row(self, session):
         ((key,),) = self.sql("SELECT id FROM conversation WHERE (tenant, channel, user) = (?, ?, ?)", address(session))
         return key
@@ -140,6 +147,11 @@ class RedisStore(Store):
             found[key] = (kind, READ[kind](self.raw, key), self.raw.execute_command("PEXPIRETIME", key))
         return found
 
+    def stored_bytes(self):
+        """Names and values as they read, and as the server dumps them."""
+        found = self.dump()
+        return repr(found).encode() + b"".join(self.raw.dump(key) or b"" for key in found)
+
     def let_pass(self, seconds):
         """Bring every expiry nearer: the server judges by its own clock, which nobody moves. Leases are local time, too."""
         self.clock.advance(seconds)
@@ -184,6 +196,10 @@ class FailoverStore(RedisStore):
 
     def open(self, **options):
         return super().open(**{"fallback": f"sqlite:///{self.path}", "failover_after": 2.0} | options)
+
+    def dump(self):
+        """Which server it is, luni asks in the background."""
+        return {key: value for key, value in super().dump().items() if not key.endswith(b":generation")}
 
 
 READ = {

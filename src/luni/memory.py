@@ -17,16 +17,28 @@ from luni.context import ESTIMATE, Summariser, TokenCounter, extractive
 from luni.errors import ConfigError, InvalidInput, LuniError, Unavailable
 from luni.events import Executed, Hook, emit
 from luni.flows import bookings as booking_flows
+from luni.flows import erasure as erasure_flows
 from luni.flows import locks as lock_flows
 from luni.flows import sweeps as sweep_flows
 from luni.leases import HeldLocks
-from luni.models import Address, Health, Page, Unanswered, Unsent
+from luni.models import Address, Health, Page, Receipt, Unanswered, Unsent
 from luni.scope import MetSessions, Scope, Writer
 from luni.settings import DEFAULT_POLICY, MAX_TTL, Policies, Settings, policy_for
 
 __all__ = ["MemoryBase"]
 
 MAX_PAGE = 200
+OUT_OF_REACH = (
+    "Exports and backups that were made before.",
+    "What the application itself has written down: its logs, its own database, names of locks and resources made of people.",
+    "Copies of those who carried the messages: the messaging provider, the provider of the model.",
+    "What other conversations say about the person.",
+)
+NOT_EXPUNGED = {
+    "sqlite": "The file's log, and free space within the file: it is over 128 MiB, its disk is full, or somebody read an "
+    "older state. Erase again when it is quiet, or run VACUUM.",
+    "redis": "The server's own: its append-only file until it is rewritten, its snapshot until the next one, its slow log.",
+}
 MAX_RESOURCES = 1000
 
 
@@ -147,6 +159,24 @@ class MemoryBase:
     def _resources_flow(self, tenant: str) -> flows.Flow:
         part(tenant, "tenant")
         return booking_flows.resources(self._agenda_needs(), tenant, MAX_RESOURCES)
+
+    def _erase_flow(self, name: str, tenant: str, user: str | None) -> flows.Flow:
+        self._check_person(tenant, user)
+        done = yield from erasure_flows.erase(self._base, tenant, user or "")
+        beyond = OUT_OF_REACH if done.expunged else (NOT_EXPUNGED.get(name, NOT_EXPUNGED["redis"]), *OUT_OF_REACH)
+        return Receipt(tenant, done.ms / 1000, done.counts, {name: dict(done.counts)}, out_of_reach=beyond)
+
+    def _export_flow(self, tenant: str, user: str | None, limit: int, cursor: str | None) -> flows.Flow:
+        self._check_person(tenant, user)
+        self._check_page(tenant, limit)
+        found, cursor = yield from erasure_flows.export(self._base, tenant, user or "", limit=limit, cursor=cursor)
+        return Page(tuple(booking_of(tenant, one) if isinstance(one, ops.Record) else one for one in found), cursor)
+
+    @staticmethod
+    def _check_person(tenant: str, user: str | None) -> None:
+        part(tenant, "tenant")
+        if user is not None:
+            part(user, "user")
 
     def _tell(self, operation: ops.Operation, backend: str, outcome: str, began: float) -> None:
         address = getattr(operation, "address", None)

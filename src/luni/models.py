@@ -21,6 +21,7 @@ __all__ = [
     "Message",
     "Page",
     "Pending",
+    "Receipt",
     "Received",
     "Removal",
     "Replied",
@@ -311,6 +312,25 @@ class Page(msgspec.Struct, frozen=True):
     def __len__(self) -> int:
         """Return how many items this page has."""
         return len(self.items)
+
+
+class Receipt(Discreet, frozen=True):
+    """What was erased. It names nobody but the tenant, so it may be kept as evidence.
+
+    ``erased_at`` (seconds since the epoch) is when, by the store's clock: what was stored by then is gone. ``counts`` says how
+    much: ``sessions`` ``messages`` ``message_ids`` ``bookings`` ``locks``; at least so much, where an answer was lost on its
+    way. ``where`` has the same for each store. ``pending`` are stores that could not be reached, and will be erased when they
+    are back. ``out_of_reach`` are sentences: where copies may be that luni cannot erase.
+    """
+
+    _shown = ("erased_at", "counts", "pending")
+
+    tenant: str
+    erased_at: float
+    counts: dict[str, int]
+    where: dict[str, dict[str, int]]
+    pending: tuple[str, ...] = ()
+    out_of_reach: tuple[str, ...] = ()
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -11,9 +11,10 @@ SCRIPTS = sorted((Path(luni.__file__).parent / "backends" / "redis" / "lua").glo
 
 ALLOWED = {
     "DEL", "EXISTS", "EXPIRE", "GET", "HDEL", "HGET", "HGETALL", "HINCRBY", "HLEN", "HMGET",
-    "HSET", "INFO", "LINDEX", "LINSERT", "LLEN", "LPOP", "LPUSH", "LRANGE", "LREM", "LSET", "LTRIM",
-    "PEXPIRE", "PEXPIREAT", "PTTL", "RPOP", "RPUSH", "SET", "TIME", "ZADD", "ZCARD", "ZCOUNT",
-    "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGEBYLEX", "ZREVRANGEBYSCORE", "ZSCORE",
+    "HSCAN", "HSET", "INFO", "LINDEX", "LINSERT", "LLEN", "LPOP", "LPUSH", "LRANGE", "LREM", "LSET", "LTRIM",
+    "PEXPIRE", "PEXPIREAT", "PTTL", "RPOP", "RPUSH", "SCAN", "SET", "TIME", "TYPE", "ZADD", "ZCARD", "ZCOUNT",
+    "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "ZREVRANGEBYLEX", "ZREVRANGEBYSCORE", "ZSCAN",
+    "ZSCORE",
 }  # fmt: skip
 """Commands that Redis 6.2 has, and that change nothing outside the keys they are given."""
 
@@ -25,6 +26,9 @@ ALLOWED_OPTIONS = {
     "ZRANGEBYSCORE": {"WITHSCORES", "LIMIT"},
     "ZRANGEBYLEX": {"LIMIT"},
     "ZREVRANGEBYLEX": {"LIMIT"},
+    "SCAN": {"MATCH", "COUNT"},
+    "ZSCAN": {"MATCH", "COUNT"},
+    "HSCAN": {"COUNT"},
 }
 NO_OPTIONS_BEFORE_7 = {"EXPIRE", "PEXPIRE", "PEXPIREAT"}  # their NX, XX, GT and LT are of 7.0
 
@@ -67,7 +71,7 @@ def code_of(script):
 
 OWN_KEYS = {
     "_prelude", "_agenda", "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "lock", "unlock", "renew",
-    "bookings_in", "busy_in", "bookings_by", "recall", "resources",
+    "bookings_in", "busy_in", "bookings_by", "recall", "resources", "bury", "tombstones", "traces", "vacate", "bookings_of",
 }  # fmt: skip
 """The scripts whose keys are not told by a prelude."""
 

@@ -108,5 +108,5 @@ def test_a_file_of_a_former_schema_is_upgraded_with_all_that_is_in_it(path, vers
                 agenda = memory.agenda("shop", "chair")
                 agenda.confirm(agenda.hold(THREE, THREE + HOUR, by="ana", id="b1").id)
     connection = apsw.Connection(str(path))
-    assert connection.pragma("user_version") == 3
+    assert connection.pragma("user_version") == 4
     connection.close()

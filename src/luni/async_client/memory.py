@@ -28,6 +28,7 @@ from luni.models import (
     Booking,
     Health,
     Page,
+    Receipt,
 )
 
 __all__ = ["AsyncMemory"]
@@ -143,6 +144,12 @@ class AsyncMemory(MemoryBase):
 
     async def resources(self, tenant: str) -> list[str]:
         return await self._run(None, self._resources_flow(tenant))  # type: ignore[no-any-return]
+
+    async def erase(self, tenant: str, user: str | None = None) -> Receipt:
+        return await self._run(None, self._erase_flow(self._backend.name, tenant, user))  # type: ignore[no-any-return]
+
+    async def export(self, tenant: str, user: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Page:
+        return await self._run(None, self._export_flow(tenant, user, limit, cursor))  # type: ignore[no-any-return]
 
     async def health(self) -> Health:
         began = time.perf_counter()

@@ -17,6 +17,7 @@ from luni.models import Address
 __all__ = [
     "ResourceKeys",
     "SessionKeys",
+    "TracedKey",
     "address_of",
     "address_of_member",
     "agenda_keys",
@@ -29,9 +30,13 @@ __all__ = [
     "session_keys",
     "sessions_key",
     "tenants_key",
+    "tombstone_keys",
+    "trace_lists",
+    "traced",
 ]
 
 PART_BYTES = 256
+_AGENDA_PARTS, _SESSION_PARTS = 2, 3  # after the tenant
 _PLAIN = re.compile(r"[A-Za-z0-9_.@+=~-]{1,256}")
 
 
@@ -54,6 +59,15 @@ class ResourceKeys(NamedTuple):
     timeline: str
     due: str
     marks: str
+
+
+class TracedKey(NamedTuple):
+    """What a key's name says: whose ``address``, whether it is one of a session's ``own`` or astray, which ``resource``."""
+
+    address: Address | None = None
+    own: bool = False
+    stray: bool = False
+    resource: str = ""
 
 
 def part(value: object, name: str) -> str:
@@ -148,3 +162,28 @@ def address_of_member(tenant: str, member: str) -> Address:
     """Return the address of a member of a tenant's list."""
     channel, _, user = member.partition(":")
     return Address(tenant, unquote(channel), unquote(user))
+
+
+def tombstone_keys(namespace: str) -> tuple[str, str]:
+    """Return the key of who was erased when, and that of the key of those digests."""
+    return f"{namespace}:tombstones", f"{namespace}:tombstones:key"
+
+
+def trace_lists(namespace: str, tenant: str) -> tuple[str, ...]:
+    """Return the keys of a tenant's lists with users in them: three of sessions, then the one of bookings by customer."""
+    lists = f"{namespace}:tenant:{part(tenant, 'tenant')}"
+    return f"{lists}:sessions", f"{lists}:waiting", f"{lists}:unsent", agenda_keys(namespace, tenant)[0]
+
+
+def traced(namespace: str, key: str) -> TracedKey:
+    """Return what the name of a tenant's key says."""
+    kind, _, *rest = key[len(namespace) + 1 :].split(":")
+    if kind == "agenda":  # …:{resource}:records and the like; the tenant's own have one part
+        return TracedKey(resource=unquote(rest[0])) if len(rest) == _AGENDA_PARTS else TracedKey()
+    if kind == "sess" and len(rest) >= _SESSION_PARTS:
+        address = Address(*map(unquote, key[len(namespace) + 1 :].split(":")[1:4]))
+        own = len(rest) == _SESSION_PARTS
+        return TracedKey(address, own=own, stray=not own)
+    if kind == "foco" and len(rest) == _SESSION_PARTS:
+        return TracedKey(Address(*map(unquote, key[len(namespace) + 1 :].split(":")[1:4])), stray=True)
+    return TracedKey(stray=kind in {"lock", "foco"})

@@ -23,6 +23,7 @@ from luni.models import (
     Booking,
     Health,
     Page,
+    Receipt,
 )
 from luni.renewals import Renewals
 
@@ -128,6 +129,25 @@ class Memory(MemoryBase):
     def resources(self, tenant: str) -> list[str]:
         """Return the names of a tenant's resources that have bookings, at most a thousand, in order."""
         return self._run(None, self._resources_flow(tenant))  # type: ignore[no-any-return]
+
+    def erase(self, tenant: str, user: str | None = None) -> Receipt:
+        """Erase all that is stored of a person at a tenant, on every channel, bookings too; without ``user`` all of a tenant.
+
+        It writes a keyed tombstone first, for replay and restore; then nothing of the person is left, not even in free space
+        of an SQLite file. What arrives meanwhile begins a new session and is kept; an open turn's reply is `Fenced`. Slots
+        that were booked are free. Erasing again, or somebody unknown, is fine: the receipt has zeros then. What the receipt
+        lists as ``out_of_reach`` is the caller's to see to. After an error erase again: it goes on with what is left.
+        """
+        return self._run(None, self._erase_flow(self._backend.name, tenant, user))  # type: ignore[no-any-return]
+
+    def export(self, tenant: str, user: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Page:
+        """Return a page of all that is stored of a person at a tenant, or without ``user`` of a tenant.
+
+        `SessionExport` for each session, the latest activity first, then `Booking` for each booking, expired and cancelled ones
+        too. Go on with the page's ``cursor`` until there is none. ``limit`` is 1 to 200; a page may have more bookings.
+        Raises `Damaged` if an item cannot be read.
+        """
+        return self._run(None, self._export_flow(tenant, user, limit, cursor))  # type: ignore[no-any-return]
 
     def health(self) -> Health:
         """Return whether the store answers, and how fast. Never raises because of the store."""

@@ -12,7 +12,7 @@ from luni.backends.redis.call import Arg, Call, Wait
 from luni.backends.redis.scripts import SCRIPTS
 from luni.errors import Damaged, Superseded
 
-__all__ = ["DECODERS", "ENCODERS"]
+__all__ = ["DECODERS", "ENCODERS", "read_record"]
 
 RECORD_FIELDS = 10
 _STATES: dict[bytes, Literal["h", "c", "x"]] = {b"h": "h", b"c": "c", b"x": "x"}
@@ -91,7 +91,8 @@ def _reconcile(namespace: str, op: ops.Reconcile) -> Call:
     return Call(SCRIPTS["reconcile"], found, [keys.part(op.resource, "resource"), op.limit, *gone])
 
 
-def _record(encoded_id: str, text: bytes) -> ops.Record:
+def read_record(encoded_id: str, text: bytes) -> ops.Record:
+    """Return a booking from its id and its text as they are stored."""
     fields = text.split(b"|", RECORD_FIELDS - 1)
     if len(fields) < RECORD_FIELDS or fields[0] not in _STATES:
         raise Damaged("a booking cannot be read; it was left as it is")
@@ -108,7 +109,7 @@ def _outcome(_namespace: str, op: ops.Change, reply: list[Any]) -> ops.Outcome:
         raise Superseded("a later operation of this writer was executed; this one was not repeated")
     now_ms, more = int(reply[1]), reply[2] if len(reply) > 2 else b""  # noqa: PLR2004  state, ms, and what there is to say
     if state == "booked":
-        return ops.Outcome("booked", now_ms, _record(keys.part(op.id, "id"), more))
+        return ops.Outcome("booked", now_ms, read_record(keys.part(op.id, "id"), more))
     if state == "elsewhere":
         return ops.Outcome("elsewhere", now_ms, shares=_read_shares(more.decode()))
     return ops.Outcome(state, now_ms, resource=unquote(more.decode()))
@@ -116,13 +117,13 @@ def _outcome(_namespace: str, op: ops.Change, reply: list[Any]) -> ops.Outcome:
 
 def _listed(_namespace: str, _op: ops.BookingsIn, reply: list[Any]) -> ops.Bookings:
     now, full, ids, texts = reply
-    records = [_record(one.decode(), text) for one, text in zip(ids, texts, strict=True)]
+    records = [read_record(one.decode(), text) for one, text in zip(ids, texts, strict=True)]
     return ops.Bookings(int(now), tuple(records), full == 1)
 
 
 def _recalled(_namespace: str, op: ops.Recall, reply: list[Any]) -> ops.Bookings:
     now, texts = int(reply[0]), reply[1]
-    found = [_record(keys.part(one, "id"), text) for one, text in zip(op.ids, texts, strict=True) if text]
+    found = [read_record(keys.part(one, "id"), text) for one, text in zip(op.ids, texts, strict=True) if text]
     return ops.Bookings(now, tuple(found))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from luni import operations as ops
 from luni.backends import keys
-from luni.backends.redis import agenda, locks, states, sweeps
+from luni.backends.redis import agenda, erasure, locks, states, sweeps
 from luni.backends.redis.call import Arg, Call
 from luni.backends.redis.scripts import SCRIPTS
 from luni.backends.redis.values import number, string
@@ -344,6 +344,7 @@ _ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
     **locks.ENCODERS,
     **states.ENCODERS,
     **agenda.ENCODERS,
+    **erasure.ENCODERS,
 }
 
 _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
@@ -368,6 +369,7 @@ _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     **locks.DECODERS,
     **states.DECODERS,
     **agenda.DECODERS,
+    **erasure.DECODERS,
 }
 
 

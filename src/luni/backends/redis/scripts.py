@@ -22,12 +22,14 @@ _SESSION_SCRIPTS = (
     "end",
     "release",
     "gather",
+    "erase",
 )
 _STATE_SCRIPTS = ("dump", "restore")
-_AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile")
+_AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile", "erase_bookings")
 _BARE_SCRIPTS = (
     "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew", "lock", "unlock", "guarantees",
     "acquaint", "bookings_in", "busy_in", "bookings_by", "recall", "resources",
+    "bury", "tombstones", "traces", "scrub", "vacate", "expunge", "bookings_of",
 )  # fmt: skip
 
 

@@ -13,17 +13,19 @@ from luni.backends.sqlite.rows import Tables
 from luni.errors import Damaged, Superseded
 
 __all__ = [
-    "bookings_by", "bookings_in", "busy_in", "cancel", "confirm", "hold", "move", "recall", "reconcile", "resources",
+    "COLUMNS", "bookings_by", "bookings_in", "busy_in", "cancel", "confirm", "hold", "move", "read_record", "recall",
+    "reconcile", "resources",
 ]  # fmt: skip
 
 MARKS = 64
 MARKS_MS = 31 * 24 * 3600 * 1000
 PURGED = 4
-_COLUMNS = "id, state, unit, start_us, end_us, until_ms, keep_ms, created_ms, customer, shares, details"
+COLUMNS = "id, state, unit, start_us, end_us, until_ms, keep_ms, created_ms, customer, shares, details"
 _LIVE = "(state = 'c' OR (state = 'h' AND until_ms > ?))"
 
 
-def _record(row: tuple[Any, ...]) -> ops.Record:
+def read_record(row: tuple[Any, ...]) -> ops.Record:
+    """Return a booking from its `COLUMNS`."""
     id_, state, unit, start, end, until, keep, created, by, shares, details = row
     pairs = msgspec.json.decode(shares, type=tuple[tuple[str, int], ...])
     return ops.Record(id_, state, unit, start, end, until, keep, created, by, pairs, details)
@@ -101,10 +103,10 @@ class _Agenda:
 
     def _stored(self, resource: str) -> ops.Record | None:
         found = self._execute(
-            f"SELECT {_COLUMNS} FROM booking WHERE tenant = ? AND resource = ? AND id = ?",
+            f"SELECT {COLUMNS} FROM booking WHERE tenant = ? AND resource = ? AND id = ?",
             self._op.tenant, resource, self._op.id,
         ).fetchone()  # fmt: skip
-        return _record(found) if found else None
+        return read_record(found) if found else None
 
     def booking(self, resource: str) -> ops.Record | None:
         """Return the booking of this id, if it is not over."""
@@ -147,7 +149,7 @@ class _Agenda:
         *fields, _shares, details = msgspec.structs.astuple(record)
         values = (*fields, msgspec.json.encode(record.shares).decode(), details)
         self._execute(
-            f"INSERT INTO booking (tenant, resource, leads, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO booking (tenant, resource, leads, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             op.tenant, resource, int(resource == self._lead), *values,
         )  # fmt: skip
         self._purge()
@@ -258,11 +260,11 @@ def move(tables: Tables, op: ops.Move) -> ops.Outcome:
 def bookings_in(tables: Tables, op: ops.BookingsIn) -> ops.Bookings:
     """Read the bookings of a resource that touch an interval."""
     found = tables.execute(
-        f"SELECT {_COLUMNS} FROM booking WHERE tenant = ? AND resource = ? AND state <> 'x' AND start_us < ? AND end_us > ? "
+        f"SELECT {COLUMNS} FROM booking WHERE tenant = ? AND resource = ? AND state <> 'x' AND start_us < ? AND end_us > ? "
         f"AND {_LIVE} ORDER BY start_us, unit LIMIT ?",
         (op.tenant, op.resource, op.end_us, op.start_us, tables.now_ms, op.limit + 1),
     ).fetchall()
-    records = tuple(_record(row) for row in found[: op.limit])
+    records = tuple(read_record(row) for row in found[: op.limit])
     return ops.Bookings(tables.now_ms, records, full=len(found) > op.limit)
 
 
@@ -293,9 +295,9 @@ def recall(tables: Tables, op: ops.Recall) -> ops.Bookings:
     """Read bookings of a resource by their ids, cancelled ones too."""
     found = []
     for one in op.ids:
-        query = f"SELECT {_COLUMNS} FROM booking WHERE tenant = ? AND resource = ? AND id = ?"
+        query = f"SELECT {COLUMNS} FROM booking WHERE tenant = ? AND resource = ? AND id = ?"
         found += tables.execute(query, (op.tenant, op.resource, one)).fetchall()
-    return ops.Bookings(tables.now_ms, tuple(map(_record, found)))
+    return ops.Bookings(tables.now_ms, tuple(map(read_record, found)))
 
 
 def resources(tables: Tables, op: ops.Resources) -> ops.ResourcesListed:

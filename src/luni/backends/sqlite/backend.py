@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 
 from luni import operations as ops
-from luni.backends.sqlite import agenda, bursts, locks, sessions, states, sweeps, turns
+from luni.backends.sqlite import agenda, bursts, erasure, locks, sessions, states, sweeps, turns
 from luni.backends.sqlite.connection import Connections, translated
 from luni.backends.sqlite.rows import Tables
 from luni.clock import Clock
@@ -37,6 +37,8 @@ class SQLiteBackend:
         connections = self._connections
         with connections.turn:
             connection = connections.take()
+            if kind == "outside":
+                return self._outside(connection, handler)
             if kind == "booking" and self._durability != "full":
                 return self._durably(connection, operation, handler)
             self._begin(connection, "BEGIN" if kind == "reading" else "BEGIN IMMEDIATE")
@@ -45,6 +47,13 @@ class SQLiteBackend:
     def _begin(self, connection: Any, statement: str) -> None:
         try:
             connection.execute(statement)
+        except apsw.Error as error:
+            raise translated(error, place=self._connections.place) from None
+
+    def _outside(self, connection: Any, handler: Callable[..., Any]) -> Any:
+        """What SQLite does in no transaction."""
+        try:
+            return handler(connection)
         except apsw.Error as error:
             raise translated(error, place=self._connections.place) from None
 
@@ -157,6 +166,9 @@ _READING: _Handlers = {
     ops.BookingsBy: agenda.bookings_by,
     ops.Recall: agenda.recall,
     ops.Resources: agenda.resources,
+    ops.Tombstones: erasure.tombstones,
+    ops.Traces: erasure.traces,
+    ops.BookingsOf: erasure.bookings_of,
 }
 _WRITING: _Handlers = {
     ops.Receive: turns.accept,
@@ -177,6 +189,10 @@ _WRITING: _Handlers = {
     ops.MarkSent: sweeps.mark_sent,
     ops.Lock: locks.lock,
     ops.Unlock: locks.unlock,
+    ops.Bury: erasure.bury,
+    ops.Erase: erasure.erase,
+    ops.Scrub: erasure.scrub,
+    ops.Vacate: erasure.vacate,
 }
 _BOOKING: _Handlers = {
     ops.Hold: agenda.hold,
@@ -184,12 +200,15 @@ _BOOKING: _Handlers = {
     ops.Cancel: agenda.cancel,
     ops.Move: agenda.move,
     ops.Reconcile: agenda.reconcile,
+    ops.EraseBookings: erasure.erase_bookings,
 }
 HANDLERS: dict[type[ops.Operation], tuple[str, Callable[..., Any]]] = {
     operation: (kind, handler)
-    for kind, handlers in (("reading", _READING), ("writing", _WRITING), ("booking", _BOOKING))
+    for kind, handlers in (
+        ("reading", _READING), ("writing", _WRITING), ("booking", _BOOKING), ("outside", {ops.Expunge: erasure.expunge}),
+    )
     for operation, handler in handlers.items()
-}
+}  # fmt: skip
 
 
 class AsyncSQLiteBackend:

@@ -25,7 +25,7 @@ class Schema(NamedTuple):
     versions: tuple[str, ...]
 
 
-_ADDITIONS = ("schema.sql", "agenda.sql", "stamp.sql")
+_ADDITIONS = ("schema.sql", "agenda.sql", "stamp.sql", "erasure.sql")
 _SCHEMAS = tuple((files("luni.backends.sqlite") / name).read_text(encoding="utf-8") for name in _ADDITIONS)
 SCHEMA = Schema(0x6C756E69, _SCHEMAS)  # "luni"
 

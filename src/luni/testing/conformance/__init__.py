@@ -39,8 +39,10 @@ from luni.testing.conformance.bursts import *  # noqa: F403
 from luni.testing.conformance.changes import *  # noqa: F403  the tests of a subject
 from luni.testing.conformance.concurrency import *  # noqa: F403
 from luni.testing.conformance.deliveries import *  # noqa: F403
+from luni.testing.conformance.erasure import *  # noqa: F403
 from luni.testing.conformance.exactly_once import *  # noqa: F403
 from luni.testing.conformance.expiry import *  # noqa: F403
+from luni.testing.conformance.exports import *  # noqa: F403
 from luni.testing.conformance.guarded_writes import *  # noqa: F403
 from luni.testing.conformance.handles import *  # noqa: F403
 from luni.testing.conformance.identity import *  # noqa: F403

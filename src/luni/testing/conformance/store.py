@@ -42,6 +42,10 @@ class Store:
         """Return everything that is stored there, expiry included, as something that compares."""
         raise NotImplementedError
 
+    def stored_bytes(self) -> bytes:
+        """Return all bytes that are stored there, free space and logs too where they can be looked at."""
+        return repr(self.dump()).encode()
+
     def open(self, **options: Any) -> Any:
         """Return another memory on the same place, closed at the end of the test."""
         options = {"clock": self.clock, "namespace": self.namespace} | options
