@@ -34,6 +34,7 @@ OUT_OF_REACH = (
     "Copies of those who carried the messages: the messaging provider, the provider of the model.",
     "What other conversations say about the person.",
 )
+OTHER_HOSTS = "Mirrors and journals of other hosts, until they reach the server again: they look for the tombstone then."
 NOT_EXPUNGED = {
     "sqlite": "The file's log, and free space within the file: it is over 128 MiB, its disk is full, or somebody read an "
     "older state. Erase again when it is quiet, or run VACUUM.",
@@ -165,6 +166,22 @@ class MemoryBase:
         done = yield from erasure_flows.erase(self._base, tenant, user or "")
         beyond = OUT_OF_REACH if done.expunged else (NOT_EXPUNGED.get(name, NOT_EXPUNGED["redis"]), *OUT_OF_REACH)
         return Receipt(tenant, done.ms / 1000, done.counts, {name: dict(done.counts)}, out_of_reach=beyond)
+
+    def _erase_both(self, keeper: Any, name: str, tenant: str, user: str | None) -> Receipt:
+        """Erase on this host and on the server, or on the server as soon as it is back. This waits."""
+        self._check_person(tenant, user)
+        mirror, entries, there = keeper.erase(tenant, user or "")
+        where = {"mirror": dict(mirror.counts), "journal": {"operations": entries}}
+        where |= {name: dict(there.counts)} if there else {}
+        beyond = OUT_OF_REACH if there and there.expunged else (NOT_EXPUNGED["redis"], *OUT_OF_REACH)
+        counts = there.counts if there else mirror.counts
+        ms = there.ms if there else mirror.ms
+        return Receipt(
+            tenant, ms / 1000, dict(counts), where, pending=() if there else (name,), out_of_reach=(OTHER_HOSTS, *beyond)
+        )  # fmt: skip
+
+    def _eraser(self, tenant: str, user: str, at_ms: int, execute: Callable[[ops.Operation], Any]) -> Any:
+        return flows.drive(erasure_flows.erase(self._base, tenant, user, at_ms), execute)
 
     def _export_flow(self, tenant: str, user: str | None, limit: int, cursor: str | None) -> flows.Flow:
         self._check_person(tenant, user)

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import msgspec
 
 from luni import operations as ops
+from luni import wire
 from luni.backends.failover.entries import Entry
-from luni.backends.failover.merging import merged
+from luni.backends.failover.merging import Outcome, merged
 from luni.errors import BackendError, Degraded, Indeterminate, Unavailable
 from luni.models import Address
 
@@ -68,6 +69,8 @@ def executing(judge: Judge, operation: ops.Operation, monotonic: Callable[[], fl
     """Execute an operation on the primary; on this host if it is away, or if something of the session waits to reach it."""
     if isinstance(operation, ops.Renew):
         return (yield from _renewing(judge, operation))
+    if isinstance(operation, ops.Erase):
+        return (yield Ask(operation))  # the keeper erases what is here
     if isinstance(operation, ops.OnSession) and judge.waits(operation.address):
         return (yield from _locally(operation))
     if isinstance(operation, ops.Change) and judge.bookings_closed():
@@ -143,15 +146,18 @@ def _asked_to_renew(judge: Judge, operation: ops.Renew) -> Step:
     return (None,) * len(operation.leases)
 
 
-def catching_up(address: Address, entries: Sequence[Entry]) -> Step:
+def catching_up(address: Address, entries: Sequence[Entry], erased_ms: int = 0) -> Step:
     """Merge a session's entries into what the primary has; return what it has then, and what became of each entry.
 
-    Nothing is lost or doubled if it stops anywhere and begins again: what was written carries its marks.
+    Nothing is lost or doubled if it stops anywhere and begins again: what was written carries its marks. What is of before an
+    erasure, here (``erased_ms``) or there, is left out; one that comes meanwhile is looked for at the end.
     """
     for _ in range(MEETINGS):
+        gone_ms = max(erased_ms, (yield Ask(ops.Tombstones(tenant=address.tenant, user=address.user))).ms)
         dumped: ops.Dumped = yield Ask(ops.Dump(address=address))
         former = dumped.state
-        state, outcomes = merged(former, entries, dumped.now_ms)
+        state, found = merged(former, [one for one in entries if one.at_ms > gone_ms], dumped.now_ms)
+        outcomes = _with_erased(entries, found, gone_ms)
         if state == former:
             return former, outcomes
         if not state.session_id:
@@ -160,5 +166,22 @@ def catching_up(address: Address, entries: Sequence[Entry]) -> Step:
             return state, outcomes
         other = former.session_id if former.session_id != state.session_id else ""
         if (yield Ask(ops.Restore(address=address, state=state, version=dumped.version, former=other))):
-            return state, outcomes
+            meanwhile = (yield Ask(ops.Tombstones(tenant=address.tenant, user=address.user))).ms
+            if meanwhile <= gone_ms:
+                return state, outcomes
+            yield from _erasing_again(address, state.session_id, meanwhile)
     raise Unavailable("others change the session faster than it can be caught up with")
+
+
+def _with_erased(entries: Sequence[Entry], found: Sequence[Outcome], gone_ms: int) -> tuple[Outcome, ...]:
+    told = iter(found)
+    return tuple("erased" if one.at_ms <= gone_ms else next(told) for one in entries)
+
+
+def _erasing_again(address: Address, session_id: str, before_ms: int) -> Step:
+    """Somebody was erased while this was written back: it goes again."""
+    for _ in range(MEETINGS):
+        found = yield Ask(ops.Erase(address=address, session_id=session_id, before_ms=before_ms, fresh_id=wire.new_id()))
+        if not isinstance(found, ops.Met):
+            return
+        session_id = found.session_id

@@ -151,6 +151,9 @@ def _with_variables(session: Session, other: ops.State, keys: list[str]) -> None
 def healing(address: Address, mirror: ops.State, waiting: Collection[str] = ()) -> Step:
     """Heal one session on the primary if it lacks anything; return what it has then, ``None`` if it lacked nothing."""
     for _ in range(MEETINGS):
+        erased_ms = (yield Ask(ops.Tombstones(tenant=address.tenant, user=address.user))).ms
+        if mirror.activity_ms <= erased_ms:
+            return None
         dumped: ops.Dumped = yield Ask(ops.Dump(address=address))
         former = dumped.state
         if not lacks(former, mirror, dumped.now_ms, waiting):

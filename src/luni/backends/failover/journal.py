@@ -269,6 +269,29 @@ class Journal:
         self.checkpoint()
         return gone
 
+    def owe_erasure(self, tenant: str, user: str, at_ms: int) -> None:
+        """Note that the primary is to be told of an erasure, before anything else."""
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT INTO erasure VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)",
+                (self._namespace, tenant, user, at_ms),
+            )
+
+    def owed_erasures(self) -> list[tuple[str, str, int]]:
+        """Return tenant, user and time of the erasures that the primary does not know of."""
+        with self._connection() as connection:
+            select = "SELECT tenant, user, at_ms FROM erasure WHERE namespace = ? ORDER BY at_ms"
+            return connection.execute(select, (self._namespace,)).fetchall()  # type: ignore[no-any-return]
+
+    def erasure_is_done(self, tenant: str, user: str, at_ms: int) -> None:
+        """The primary knows of it: nothing here names them any more."""
+        with self._writing() as connection:
+            connection.execute(
+                "DELETE FROM erasure WHERE namespace = ? AND tenant = ? AND user = ? AND at_ms <= ?",
+                (self._namespace, tenant, user, at_ms),
+            )
+        self.checkpoint()
+
     def checkpoint(self) -> bool:
         """Move everything from the ``-wal`` into the file and empty it; return whether no reader was in the way."""
         with self._connection() as connection:

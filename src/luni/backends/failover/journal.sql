@@ -17,6 +17,15 @@ CREATE TABLE entry (
 CREATE INDEX entry_pending ON entry (namespace, tenant, channel, user, id) WHERE state = 'p';
 CREATE INDEX entry_dead ON entry (namespace, id) WHERE state = 'd';
 
+-- Erasures that the primary does not know of yet. user is '' for a whole tenant.
+CREATE TABLE erasure (
+  namespace TEXT NOT NULL,
+  tenant    TEXT NOT NULL,
+  user      TEXT NOT NULL,
+  at_ms     INTEGER NOT NULL,
+  PRIMARY KEY (namespace, tenant, user)
+) WITHOUT ROWID;
+
 -- How often what happened, and what is known of the server (its clock, which one it is).
 CREATE TABLE note (
   namespace TEXT NOT NULL,

@@ -26,7 +26,7 @@ from luni.backends.failover.local import Local
 from luni.backends.failover.replaying import Replayer
 from luni.backends.failover.tails import Tails, entries_of
 from luni.backends.sqlite.connection import path_of
-from luni.errors import BackendError, ConfigError, LuniError
+from luni.errors import BackendError, ConfigError, Indeterminate, LuniError, Unavailable
 from luni.events import FailedOver, Hook, Recovered, emit
 from luni.models import Address
 from luni.settings import Settings
@@ -57,6 +57,10 @@ def journal_path(fallback: str) -> str:
     return str(path.with_name(f"{path.stem}.journal{path.suffix}"))
 
 
+def _no_eraser(_tenant: str, _user: str, _at_ms: int, _execute: Callable[[ops.Operation], Any]) -> Any:
+    raise Unavailable("nobody has said how to erase")
+
+
 class Keeper:
     """Knows whether the primary is away, and keeps what must not be lost. No I/O before it is used; threads share it."""
 
@@ -70,6 +74,7 @@ class Keeper:
         self.journal = Journal(journal_path(settings.fallback), settings)
         self.clock = ServerClock()
         self.local = Local(settings.fallback, settings, self.clock, self.journal)
+        self.eraser: Callable[[str, str, int, Callable[[ops.Operation], Any]], Any] = _no_eraser
         self._closed = False
         self._waking = threading.Lock()
         self._begin()
@@ -204,6 +209,8 @@ class Keeper:
             with replayer.alone() as alone:
                 healer.look(alone=alone)
                 self._looked_at = time.monotonic()
+                for tenant, user, at_ms in self.journal.owed_erasures() if alone else ():
+                    self._erase_there(tenant, user, at_ms)
                 if alone:
                     replayer.round()
             self._snapshots(self.settings.mirror_interval)
@@ -248,6 +255,33 @@ class Keeper:
         if self.clock.told and time.monotonic() - self._clock_noted_at > CLOCK_EVERY:
             self._clock_noted_at = time.monotonic()
             self.journal.write_note("clock", str(self.clock.difference_ms()))
+
+    # erasing
+
+    def erase(self, tenant: str, user: str) -> tuple[Any, int, Any]:
+        """Erase a person (without ``user`` a tenant) here, and on the primary as soon as it is there.
+
+        Return what was erased of the mirror, how many of the journal's entries, and what was of the primary: ``None``, later.
+        """
+        at_ms = self.clock.time_ms()
+        self.journal.owe_erasure(tenant, user, at_ms)
+        self.tails.drop(tenant, user)
+        mirror = self.eraser(tenant, user, at_ms, self.local.store().execute)
+        entries = self.journal.forget(tenant, user=user or None)
+        self.tails.drop(tenant, user)
+        try:
+            there = self._erase_there(tenant, user, 0)
+        except (Unavailable, Indeterminate):
+            self.wake()
+            return mirror, entries, None
+        return mirror, entries, there
+
+    def _erase_there(self, tenant: str, user: str, at_ms: int) -> Any:
+        if self.away():
+            raise Unavailable("the server is away")
+        there = self.eraser(tenant, user, at_ms, self.primary().execute)
+        self.journal.erasure_is_done(tenant, user, at_ms or there.ms)
+        return there
 
     # bookings on a server that has lost data
 

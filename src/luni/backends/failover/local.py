@@ -17,7 +17,7 @@ from luni import wire
 from luni.backends.failover.entries import JOURNALED, Entry
 from luni.backends.failover.journal import Journal
 from luni.backends.failover.merging import merged
-from luni.backends.sqlite import states
+from luni.backends.sqlite import erasure, states
 from luni.backends.sqlite.backend import HANDLERS, SQLiteBackend
 from luni.backends.sqlite.rows import Conversation, Tables
 from luni.clock import Clock
@@ -90,7 +90,10 @@ class Local:
     def _catch_up(self, tables: Tables, operation: Any, tail: Sequence[Entry], base: ops.State | None) -> bool:
         """Bring the session here up to what was acknowledged; return whether that changed anything."""
         address = operation.address
-        entries = [*tail, *self._missing(tables, address)]
+        erased_ms = erased_at(tables, address)
+        entries = [one for one in (*tail, *self._missing(tables, address)) if one.at_ms > erased_ms]
+        if base is not None and base.activity_ms <= erased_ms:
+            base = None
         row = tables.find(address)
         begun = isinstance(operation, JOURNALED) and not getattr(operation, "fresh", True)
         if not entries and base is None and not (begun and operation.session_id and (row is None or row.session_id is None)):
@@ -125,6 +128,8 @@ class Local:
             if self._journal.waits(address):
                 return False
             row = tables.find(address)
+            if state.session_id and state.activity_ms <= erased_at(tables, address):
+                return False
             if row is not None and _is_older(state, row):
                 return False
             if not state.session_id:
@@ -147,6 +152,11 @@ class Local:
         """Return what is here of a session."""
         found: ops.Dumped = self._store.execute(ops.Dump(address=address))
         return found.state
+
+    def erased_at(self, address: Address) -> int:
+        """Return when this person, or the tenant, was last erased here (ms)."""
+        with self._store.transaction() as tables:
+            return erased_at(tables, address)
 
     def turn_is_open(self, address: Address) -> bool:
         """Return whether a turn of this session is open here: what it says has to be replayed with what it answers."""
@@ -175,6 +185,11 @@ class Local:
 def _together(known: ops.State, base: ops.State) -> tuple[ops.Arrival, ...]:
     """Return the accepted ids of both: those of former sessions, and those of the one there is now."""
     return tuple({one.digest: one for one in (*known.arrivals, *base.arrivals) if one.n > base.n - ops.RING}.values())
+
+
+def erased_at(tables: Tables, address: Address) -> int:
+    """Return when this person, or the tenant, was last erased here (ms)."""
+    return erasure.tombstones(tables, ops.Tombstones(tenant=address.tenant, user=address.user)).ms
 
 
 def _refuse_comparisons(operation: ops.OnSession) -> None:

@@ -62,7 +62,8 @@ class Replayer:
         dead = [(one.id, one.problem) for one in kept if one.entry is None]
         good = [one for one in kept if one.entry is not None]
         try:
-            state, outcomes = self._keeper.driven(catching_up(address, [one.entry for one in good if one.entry is not None]))
+            entries = [one.entry for one in good if one.entry is not None]
+            state, outcomes = self._keeper.driven(catching_up(address, entries, self._keeper.local.erased_at(address)))
         except (Unavailable, Indeterminate):
             raise  # away again: it is tried again
         except BackendError as error:  # the session cannot be read or written: that blocks nobody else

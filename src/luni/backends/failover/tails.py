@@ -65,6 +65,12 @@ class Tails:
             if left:
                 self._noted[address] = left
 
+    def drop(self, tenant: str, user: str) -> None:
+        """Let go of everything of a user, or without one of a tenant."""
+        with self._lock:
+            for address in [one for one in self._noted if one.tenant == tenant and user in {"", one.user}]:
+                del self._noted[address]
+
     def clear(self) -> None:
         """Let go of everything."""
         with self._lock:
