@@ -22,11 +22,13 @@ _SESSION_SCRIPTS = (
     "end",
     "release",
     "gather",
+    "standing",
 )
 _AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile")
 _BARE_SCRIPTS = (
     "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew", "lock", "unlock", "guarantees",
     "bookings_in", "busy_in", "bookings_by", "recall", "resources",
+    "enlist", "settle", "withdraw", "delist", "point", "unpoint", "living",
 )  # fmt: skip
 
 
