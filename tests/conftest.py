@@ -14,13 +14,14 @@ import apsw  # noqa: E402  after the rewriting has been asked for
 import redis  # noqa: E402
 
 from ageing import age  # noqa: E402
-from luni.backends.keys import session_keys  # noqa: E402
+from luni.backends.keys import Tagged, session_keys  # noqa: E402
 from luni.models import Address  # noqa: E402
 from luni.testing import FakeClock  # noqa: E402
+from luni.testing.clusters import Cluster  # noqa: E402
 from luni.testing.conformance.store import Store  # noqa: E402
 from luni.testing.servers import Server, available  # noqa: E402
 
-KINDS = ("sqlite", "valkey", "redis")
+KINDS = ("sqlite", "valkey", "redis", "cluster")
 MODES = ("sync", "async")
 _COUNT = itertools.count()
 
@@ -40,9 +41,9 @@ def server_of():
     started = {}
 
     def server(kind):
-        needed(kind, there=available(kind))
+        needed(kind, there=available("valkey" if kind == "cluster" else kind))
         if kind not in started:
-            started[kind] = Server(kind).start()
+            started[kind] = (Cluster() if kind == "cluster" else Server(kind)).start()
         return started[kind]
 
     yield server
@@ -53,7 +54,8 @@ def server_of():
 @pytest.fixture(params=[(mode, kind) for kind in KINDS for mode in MODES], ids="-".join)
 def store(request, tmp_path, server_of):
     mode, kind = request.param
-    place = SQLiteStore(tmp_path / "luni.db", mode) if kind == "sqlite" else RedisStore(server_of(kind), mode)
+    stores = {"cluster": ClusterStore}
+    place = SQLiteStore(tmp_path / "luni.db", mode) if kind == "sqlite" else stores.get(kind, RedisStore)(server_of(kind), mode)
     with place:
         yield place
 
@@ -117,7 +119,10 @@ class RedisStore(Store):
         self.kind = server.kind
         self.server = server
         self.namespace = f"t{next(_COUNT)}-{secrets.token_hex(4)}"
-        self.raw = redis.Redis(port=server.port, decode_responses=False, retry=None)
+        self.raw = self.look()
+
+    def look(self):
+        return redis.Redis(port=self.server.port, decode_responses=False, retry=None)
 
     def url(self):
         return self.server.url
@@ -166,6 +171,21 @@ class RedisStore(Store):
         for key in self.raw.scan_iter(match=f"{self.namespace}:*", count=1000):
             self.raw.delete(key)
         self.raw.close()
+
+
+class ClusterStore(RedisStore):
+    kind = "cluster"
+
+    def __init__(self, server, mode):
+        super().__init__(server, mode)
+        self.kind = "cluster"
+
+    def look(self):
+        return redis.RedisCluster(host="127.0.0.1", port=self.server.port, decode_responses=False)
+
+    def keys(self, session):
+        own = session_keys(Tagged(self.namespace), Address(*address(session))).own
+        return dict(zip(("ctx", "msgs", "locks", "seen", "fold", "log"), own, strict=True))
 
 
 READ = {

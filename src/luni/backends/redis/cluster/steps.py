@@ -93,6 +93,7 @@ class _Standing(NamedTuple):
     version: bytes
     waits: bytes
     unsent: bytes
+    lives: bytes
 
 
 def steps(namespace: keys.Tagged, operation: ops.Operation) -> Steps:
@@ -152,11 +153,11 @@ class _Index:
 
     def begun(self, stands: _Standing) -> Chain:
         """Return what tells the old reader of the session."""
-        return self._pointing(self._own.client, self.session, int(stands.activity) + self._ttl)
+        return self._pointing(self._own.client, self.session, int(stands.lives))
 
     def active(self, stands: _Standing) -> list[Chain]:
         """Return what follows an activity: the session lives longer, and was the tenant's last."""
-        until = int(stands.activity) + self._ttl + HOUR_MS
+        until = int(stands.lives) + HOUR_MS
         return [self.begun(stands), self._living(), self._pointing(self._id, self._base, until)]
 
     def unpointed(self) -> Chain:
@@ -219,11 +220,26 @@ def _afterwards(
     if listed is not None and (not stands.session or (promise != "session" and stands.version != listed.version)):
         lists.append(index.listing("withdraw", *listed))  # nothing was done, or it had been done before
     if promise == "waiting":
-        found += [index.begun(stands)] if getattr(outcome, "created", False) and not lists else []
-    elif stands.session:
+        if getattr(outcome, "created", False) and not lists:
+            lists.append(index.settle(stands))
+            found.append(index.begun(stands))
+    elif stands.session and not _did_nothing(outcome):
         lists.append(index.settle(stands))
         found += index.active(stands) if not isinstance(op, ops.MarkSent) and stands.session.decode() == index.session else []
     return [Chain(lists), *found] if lists else found
+
+
+_IDLE_STATES = frozenset({"fenced", "full", "fold", "duplicate", "idle", "joined", "paused", "queued", "in_progress"})
+"""What replying, appending, and opening without a message say when they have changed nothing."""
+
+
+def _did_nothing(outcome: Any) -> bool:
+    """Whether an outcome says that nothing was changed; a repetition's says what the first one did, and tells the lists again."""
+    if outcome is None or outcome is False or isinstance(outcome, BackendError | ops.Met | ops.Changed):
+        return True
+    if isinstance(outcome, ops.Updated):
+        return outcome.conflict or outcome.fenced
+    return getattr(outcome, "state", "") in _IDLE_STATES
 
 
 def _told_after(chains: list[Chain]) -> Steps:
