@@ -15,13 +15,14 @@ import apsw  # noqa: E402  after the rewriting has been asked for
 import redis  # noqa: E402
 
 from ageing import age  # noqa: E402
-from luni.backends.keys import session_keys  # noqa: E402
+from luni.backends.keys import Tagged, session_keys  # noqa: E402
 from luni.models import Address  # noqa: E402
 from luni.testing import FakeClock  # noqa: E402
+from luni.testing.clusters import Cluster  # noqa: E402
 from luni.testing.conformance.store import Store  # noqa: E402
 from luni.testing.servers import Server, available  # noqa: E402
 
-KINDS = ("sqlite", "valkey", "redis", "failover")
+KINDS = ("sqlite", "valkey", "redis", "cluster", "failover")
 MODES = ("sync", "async")
 _COUNT = itertools.count()
 
@@ -41,9 +42,9 @@ def server_of():
     started = {}
 
     def server(kind):
-        needed(kind, there=available(kind))
+        needed(kind, there=available("valkey" if kind == "cluster" else kind))
         if kind not in started:
-            started[kind] = Server(kind).start()
+            started[kind] = (Cluster() if kind == "cluster" else Server(kind)).start()
         return started[kind]
 
     yield server
@@ -63,7 +64,7 @@ def _place(kind, mode, tmp_path, server_of):
         return SQLiteStore(tmp_path / "luni.db", mode)
     if kind == "failover":
         return FailoverStore(server_of("valkey"), mode, tmp_path / "local.db")
-    return RedisStore(server_of(kind), mode)
+    return (ClusterStore if kind == "cluster" else RedisStore)(server_of(kind), mode)
 
 
 @pytest.fixture(params=[(mode, kind) for kind in ("valkey", "redis") for mode in MODES], ids="-".join)
@@ -131,7 +132,10 @@ class RedisStore(Store):
         self.kind = server.kind
         self.server = server
         self.namespace = f"t{next(_COUNT)}-{secrets.token_hex(4)}"
-        self.raw = redis.Redis(port=server.port, decode_responses=False, retry=None)
+        self.raw = self.look()
+
+    def look(self):
+        return redis.Redis(port=self.server.port, decode_responses=False, retry=None)
 
     def url(self):
         return self.server.url
@@ -200,6 +204,21 @@ class FailoverStore(RedisStore):
     def dump(self):
         """Which server it is, luni asks in the background."""
         return {key: value for key, value in super().dump().items() if not key.endswith(b":generation")}
+
+
+class ClusterStore(RedisStore):
+    kind = "cluster"
+
+    def __init__(self, server, mode):
+        super().__init__(server, mode)
+        self.kind = "cluster"
+
+    def look(self):
+        return redis.RedisCluster(host="127.0.0.1", port=self.server.port, decode_responses=False)
+
+    def keys(self, session):
+        own = session_keys(Tagged(self.namespace), Address(*address(session))).own
+        return dict(zip(("ctx", "msgs", "locks", "seen", "fold", "log"), own, strict=True))
 
 
 READ = {

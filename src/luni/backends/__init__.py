@@ -17,6 +17,7 @@ __all__ = ["open_async_backend", "open_backend"]
 _REDIS_SCHEMES = frozenset(
     {"redis", "rediss", "valkey", "valkeys", "unix"}
     | {f"{scheme}+sentinel" for scheme in ("redis", "rediss", "valkey", "valkeys")}
+    | {f"{scheme}+cluster" for scheme in ("redis", "rediss", "valkey", "valkeys")}
 )
 
 
@@ -33,6 +34,10 @@ def open_backend(url: str, settings: Settings, clock: Clock, hook: Hook | None =
         from luni.backends.sqlite.backend import SQLiteBackend  # noqa: PLC0415  only what is used is imported
 
         return SQLiteBackend(url, settings, clock)
+    if _scheme(url).endswith("+cluster"):
+        from luni.backends.redis.cluster.sync import ClusterBackend  # noqa: PLC0415  the same
+
+        return ClusterBackend(url, settings)
     from luni.backends.redis.sync import RedisBackend  # noqa: PLC0415  the same
 
     return RedisBackend(url, settings)
@@ -53,6 +58,10 @@ def open_async_backend(url: str, settings: Settings, clock: Clock, hook: Hook | 
         from luni.backends.sqlite.backend import AsyncSQLiteBackend  # noqa: PLC0415  only what is used is imported
 
         return AsyncSQLiteBackend(url, settings, clock)
+    if _scheme(url).endswith("+cluster"):
+        from luni.backends.redis.cluster.aio import AsyncClusterBackend  # noqa: PLC0415  the same
+
+        return AsyncClusterBackend(url, settings)
     from luni.backends.redis.aio import AsyncRedisBackend  # noqa: PLC0415  the same
 
     return AsyncRedisBackend(url, settings)

@@ -2,6 +2,8 @@
 
 A session's keys follow the wire format of the deployed system (docs/reference/wire.md). Parts are percent-encoded
 outside ``[A-Za-z0-9_.@+=~-]``, so no id can smuggle a separator, a hash tag, a pattern or a newline.
+
+On a Cluster the namespace is a `Tagged` one: the same keys, with the literal braces that put into one slot what one script touches.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from luni.models import Address
 __all__ = [
     "ResourceKeys",
     "SessionKeys",
+    "Tagged",
     "TracedKey",
     "address_of",
     "address_of_member",
     "agenda_keys",
     "generation_key",
     "id_key",
+    "list_keys",
     "lock_keys",
     "part",
     "pending_keys",
@@ -38,6 +42,25 @@ __all__ = [
 PART_BYTES = 256
 _AGENDA_PARTS, _SESSION_PARTS = 2, 3  # after the tenant
 _PLAIN = re.compile(r"[A-Za-z0-9_.@+=~-]{1,256}")
+
+
+class Tagged(str):
+    """The namespace of keys on a Cluster: equal to no plain one, so that the two layouts never meet in a cache."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tagged) and str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((Tagged, str(self)))
+
+
+def _tag(namespace: str, name: str) -> str:
+    return f"{{{name}}}" if isinstance(namespace, Tagged) else name
 
 
 class SessionKeys(NamedTuple):
@@ -89,8 +112,8 @@ def part(value: object, name: str) -> str:
 def session_keys(namespace: str, address: Address) -> SessionKeys:
     """Return the keys of a session; raise `InvalidInput` for an address that cannot be one."""
     tenant, channel, user = part(address.tenant, "tenant"), part(address.channel, "channel"), part(address.user, "user")
-    base = f"{namespace}:sess:{tenant}:{channel}:{user}"
-    lists = f"{namespace}:tenant:{tenant}"
+    base = f"{namespace}:sess:{_tag(namespace, f'{tenant}:{channel}:{user}')}"
+    lists = f"{namespace}:tenant:{_tag(namespace, tenant)}"
     return SessionKeys(
         own=(f"{base}:ctx", f"{base}:msgs", f"{base}:locks", f"{base}:seen", f"{base}:fold", f"{base}:log"),
         client=f"{namespace}:client:{tenant}",
@@ -109,12 +132,18 @@ def id_key(namespace: str, session_id: str) -> str:
 
 def sessions_key(namespace: str, tenant: str) -> str:
     """Return the key of a tenant's sessions."""
-    return f"{namespace}:tenant:{part(tenant, 'tenant')}:sessions"
+    return f"{namespace}:tenant:{_tag(namespace, part(tenant, 'tenant'))}:sessions"
 
 
-def pending_keys(namespace: str, tenant: str, kind: str) -> tuple[str, str]:
+def list_keys(namespace: Tagged, tenant: str) -> tuple[str, ...]:
+    """Return the keys of a tenant's lists on a Cluster: sessions, waiting, channels, unsent, and listed, the versions."""
+    lists = f"{namespace}:tenant:{_tag(namespace, part(tenant, 'tenant'))}"
+    return tuple(f"{lists}:{name}" for name in ("sessions", "waiting", "channels", "unsent", "listed"))
+
+
+def pending_keys(namespace: str, tenant: str, kind: str) -> tuple[str, ...]:
     """Return the key of what waits of a tenant (``kind`` ``waiting`` or ``unsent``), and that of the sweepers' claims."""
-    lists = f"{namespace}:tenant:{part(tenant, 'tenant')}"
+    lists = f"{namespace}:tenant:{_tag(namespace, part(tenant, 'tenant'))}"
     return f"{lists}:{kind}", f"{lists}:claims"
 
 
@@ -123,19 +152,19 @@ def lock_keys(namespace: str, tenant: str, name: str, channel: str = "", user: s
     if channel:
         ctx, _, lease, *_ = session_keys(namespace, Address(tenant, channel, user)).own
         return f"{lease}:{part(name, 'name')}", ctx
-    lock = f"{namespace}:lock:{part(tenant, 'tenant')}:{part(name, 'name')}"
+    lock = f"{namespace}:lock:{_tag(namespace, part(tenant, 'tenant'))}:{part(name, 'name')}"
     return lock, f"{lock}:fence"
 
 
 def agenda_keys(namespace: str, tenant: str) -> tuple[str, str, str]:
     """Return the keys of a tenant's bookings by customer, of when those are over, and of its resources."""
-    agenda = f"{namespace}:agenda:{part(tenant, 'tenant')}"
+    agenda = f"{namespace}:agenda:{_tag(namespace, part(tenant, 'tenant'))}"
     return f"{agenda}:customers", f"{agenda}:over", f"{agenda}:resources"
 
 
 def resource_keys(namespace: str, tenant: str, resource: str) -> ResourceKeys:
     """Return the keys of a resource."""
-    base = f"{namespace}:agenda:{part(tenant, 'tenant')}:{part(resource, 'resource')}"
+    base = f"{namespace}:agenda:{_tag(namespace, part(tenant, 'tenant'))}:{part(resource, 'resource')}"
     return ResourceKeys(f"{base}:records", f"{base}:timeline", f"{base}:due", f"{base}:marks")
 
 
@@ -152,7 +181,7 @@ def tenants_key(namespace: str) -> str:
 def address_of(namespace: str, base_key: str) -> Address | None:
     """Return the address a base key stands for, ``None`` if it is not one of this namespace."""
     prefix = f"{namespace}:sess:"
-    parts = base_key[len(prefix) :].split(":")
+    parts = base_key[len(prefix) :].strip("{}").split(":")
     if not base_key.startswith(prefix) or len(parts) != len(Address.__struct_fields__):
         return None
     return Address(*map(unquote, parts))
@@ -166,7 +195,8 @@ def address_of_member(tenant: str, member: str) -> Address:
 
 def tombstone_keys(namespace: str) -> tuple[str, str]:
     """Return the key of who was erased when, and that of the key of those digests."""
-    return f"{namespace}:tombstones", f"{namespace}:tombstones:key"
+    key = f"{namespace}:{_tag(namespace, 'tombstones')}"
+    return key, f"{key}:key"
 
 
 def trace_lists(namespace: str, tenant: str) -> tuple[str, ...]:

@@ -198,7 +198,7 @@ def _place(url: str) -> str:
         return url.partition("?")[0] if "@" not in url else "sqlite:…"
     try:
         parts = urlsplit(url)
-        if "+sentinel" in parts.scheme:
+        if "+" in parts.scheme:  # Sentinels, or nodes of a Cluster
             return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         port = f":{parts.port}" if parts.port else ""
     except ValueError:

@@ -62,6 +62,11 @@ class Server:
             raise RuntimeError("the server is not running")
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> Self:
         """Start it on a free port (the same one when started again) and wait until it answers."""
         program = binary(self.kind)

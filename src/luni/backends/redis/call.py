@@ -23,7 +23,8 @@ class Wait(NamedTuple):
 class Call(NamedTuple):
     """A script with its keys and arguments, and who has to confirm it.
 
-    ``whole``: nobody will read the reply, so the script's text is sent: the server may not have it yet.
+    ``whole``: nobody will read the reply, so the script's text is sent: the server may not have it yet. ``version_at``: on a
+    Cluster, which argument takes the version under which the tenant's lists were told beforehand what the script does; 0: none.
     """
 
     script: Script
@@ -31,6 +32,7 @@ class Call(NamedTuple):
     args: list[Arg]
     wait: Wait | None = None
     whole: bool = False
+    version_at: int = 0
 
     def command(self) -> tuple[Any, ...]:
         """Return the words to send."""

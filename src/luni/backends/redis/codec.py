@@ -53,7 +53,8 @@ def _accept(namespace: str, op: ops.Open | ops.Receive) -> Call:
         args += (op.nonce, op.quiet_ms, op.burst_ms, op.ticket, op.ticket_ms)
     else:
         args += ("", 0, 0, "", 0)
-    return Call(SCRIPTS["accept"], all_keys, args)
+    args.append("")
+    return Call(SCRIPTS["accept"], all_keys, args, version_at=22)
 
 
 def _reply(namespace: str, op: ops.Reply) -> Call:
@@ -65,11 +66,11 @@ def _reply(namespace: str, op: ops.Reply) -> Call:
     args += _patch(op.context)
     args += (int(op.binding), int(op.focus is not None), op.focus or "")
     args += (folding.start, folding.count, folding.summary, folding.basis) if folding else (0, 0, "", "")
-    args += (op.token_est, sum([draft.tokens for draft in op.drafts]), op.transcript, op.first_unsent, _names(op))
+    args += (op.token_est, sum([draft.tokens for draft in op.drafts]), op.transcript, op.first_unsent, _names(op), "")
     args += [draft.body for draft in op.drafts]
     if op.first_unsent:
         all_keys = (*all_keys, own.unsent)
-    return Call(SCRIPTS["reply"], all_keys, args)
+    return Call(SCRIPTS["reply"], all_keys, args, version_at=29)
 
 
 def _patch(patch: ops.Patch | None) -> tuple[Arg, Arg]:

@@ -23,6 +23,7 @@ _SESSION_SCRIPTS = (
     "release",
     "gather",
     "erase",
+    "standing",
 )
 _STATE_SCRIPTS = ("dump", "restore")
 _AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile", "erase_bookings")
@@ -30,6 +31,7 @@ _BARE_SCRIPTS = (
     "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew", "lock", "unlock", "guarantees",
     "acquaint", "bookings_in", "busy_in", "bookings_by", "recall", "resources",
     "bury", "tombstones", "traces", "scrub", "vacate", "expunge", "bookings_of",
+    "enlist", "settle", "withdraw", "delist", "point", "unpoint", "living",
 )  # fmt: skip
 
 

@@ -32,7 +32,10 @@ def _claim(namespace: str, op: ops.Claim) -> Call:
     args: list[Arg] = [op.claimer, op.claim_ms, op.kind, len(op.gone)]
     for address, since in (*op.gone, *op.wanted):
         args += (keys.session_keys(namespace, address).member, since)
-    return Call(SCRIPTS["claim"], keys.pending_keys(namespace, op.tenant, op.kind), args)
+    found = keys.pending_keys(namespace, op.tenant, op.kind)
+    if isinstance(namespace, keys.Tagged):
+        found = (*found, keys.list_keys(namespace, op.tenant)[-1])
+    return Call(SCRIPTS["claim"], found, args)
 
 
 def _tenants_listed(_namespace: str, _op: ops.Tenants, reply: list[bytes]) -> ops.TenantsListed:

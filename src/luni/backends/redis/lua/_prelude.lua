@@ -1,7 +1,8 @@
 -- Shared by every script of a session; the client puts it in front of each.
 --
 -- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev pause fence writers loaded indexed queue
---                    locks lockers (see lock.lua) unsent o:{message id} (a reply that waits to be marked as sent) stamps t:{field} w:{writer}
+--                    locks lockers (see lock.lua) listed (on a Cluster) unsent o:{message id} (a reply that waits to be marked as sent)
+--                    stamps t:{field} w:{writer}
 --        2 …:msgs   LIST    the newest 20 messages, newest first
 --        3 …:locks  STRING  the lease, owner|token; any other form is somebody's and is left alone
 --        4 …:seen   HASH    {digest} = n|state|token|attempt|answer|ms · r:{slot} = digest · # = last n
@@ -283,6 +284,25 @@ local function read_queue(c, ticket)
     end
   end
   return queue, mine
+end
+
+-- On a Cluster the tenant's lists are told beforehand what a script does, each time under a higher version: this one is true now.
+-- Nothing is taken off the lists under another version than the highest that is true.
+local function vouch(fields, version)
+  if (version or '') ~= '' and num(redis.call('HGET', CTX, 'listed')) < tonumber(version) then with(fields, { 'listed', version }) end
+end
+
+-- When the oldest reply that waits to be marked as sent was stored, without that of `field`.
+local function oldest_unsent(field)
+  local oldest
+  local all = redis.call('HGETALL', CTX)
+  for i = 1, #all, 2 do
+    if string.sub(all[i], 1, 2) == 'o:' and all[i] ~= field then
+      local ms = num(string.match(all[i + 1], '^{"k":"[^"]*","n":%d+,"timestamp":(%d+)'))
+      if not oldest or ms < oldest then oldest = ms end
+    end
+  end
+  return oldest
 end
 
 -- How many ms are left until a burst of messages counts as over: nobody has said anything for `quiet`, or `most` have passed.

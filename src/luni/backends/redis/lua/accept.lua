@@ -4,7 +4,8 @@
 --       9 may the session id be used for a new session (1/0) · 10 lease ms (0: receive only) · 11 message digest ('' for none) ·
 --       12 message body · 13 timestamp ms ('' for the server's) · 14 tokens · 15 transcript length · 16 tenant as the wire has it ·
 --       17 what the lease's owner ends with, known to nobody else · 18 quiet ms a burst ends with (0: no gathering) · 19 most ms of a burst ·
---       20 ticket of a turn that waits its turn ('' for none) · 21 for how many ms the ticket holds (0: given up)
+--       20 ticket of a turn that waits its turn ('' for none) · 21 for how many ms the ticket holds (0: given up) ·
+--       22 on a Cluster, the version under which the tenant's lists were told of this
 -- Order: mark, message id, pause, lease, effect.
 -- Reply {state, ms, session id, token, cut, attempt, created, arrival, clock, timestamp, answer, fields, msgs, fold, ms to gather}
 --       or {'session', id} · {'superseded'} · {'full'} · {'fold'}
@@ -121,6 +122,7 @@ if state == 'open' then
   token = digits(math.max(num(c[FENCE]) + 1, US))
   with(fields, { 'fence', token })
 end
+vouch(fields, ARGV[22])
 hset(with(fields, { 'n', digits(n), 'settled', digits(settled), 'count', digits(count), 'tokens', digits(tokens),
   'lastActivity', now, 'updated_at', key_clock, 'token_est', c[TOKEN_EST] or '0', 'stats', stats(c, count) }))
 if not exists then

@@ -17,14 +17,7 @@ for _, list in ipairs(ARGV[4] ~= '' and { MSGS, FOLD, LOG } or {}) do
     if texts[i] == text then places[#places + 1] = { list, i - 1 } end
   end
 end
-local oldest
-local all = redis.call('HGETALL', CTX)
-for i = 1, #all, 2 do
-  if string.sub(all[i], 1, 2) == 'o:' and all[i] ~= field then
-    local ms = num(string.match(all[i + 1], '^{"k":"[^"]*","n":%d+,"timestamp":(%d+)'))
-    if not oldest or ms < oldest then oldest = ms end
-  end
-end
+local oldest = oldest_unsent(field)
 if UNSENT then redis.call('ZSCORE', UNSENT, ARGV[5]) end
 
 -- effect: a JSON object takes one more member before its last brace
