@@ -56,10 +56,6 @@ def _begins(op: ops.Append | ops.Update | ops.Pause | ops.Load) -> Promise:
     return "session" if op.fresh else ""
 
 
-def _restores(op: ops.Restore) -> Promise:
-    return "session" if op.state.session_id else ""
-
-
 def _nothing(_op: ops.Operation) -> Promise:
     return ""
 
@@ -74,7 +70,7 @@ PROMISES: dict[type[ops.Operation], Callable[[Any], Promise]] = {
     ops.Load: _begins,
     ops.Amend: _nothing,
     ops.MarkSent: _nothing,
-    ops.Restore: _restores,
+    ops.Restore: _nothing,
 }
 
 SUBJECTS: dict[type[ops.Operation], Callable[[Any], tuple[str, int]]] = {
