@@ -166,9 +166,8 @@ class SessionUpdate(Discreet, frozen=True, forbid_unknown_fields=True):
 class SessionInfo(Discreet, frozen=True):
     """A session without its messages. Times are seconds since the epoch, by the server's clock.
 
-    ``paused_until`` is ``None`` for a pause that somebody has to end; ``paused_by`` and ``paused_reason`` are what
-    `Session.pause` was given. ``damaged``: in a list, metadata or variables cannot be read and are left empty; `Session.info`
-    raises `Damaged` then.
+        ``paused_until`` is ``None`` for a pause that somebody has to end; ``paused_by`` and ``paused_reason`` are what
+    XX
     """
 
     _shown = ("session_id", "channel", "message_count", "revision")
