@@ -21,7 +21,7 @@ from luni.testing import FakeClock  # noqa: E402
 from luni.testing.conformance.store import Store  # noqa: E402
 from luni.testing.servers import Server, available  # noqa: E402
 
-KINDS = ("sqlite", "valkey", "redis")
+KINDS = ("sqlite", "valkey", "redis", "failover")
 MODES = ("sync", "async")
 _COUNT = itertools.count()
 
@@ -54,9 +54,16 @@ def server_of():
 @pytest.fixture(params=[(mode, kind) for kind in KINDS for mode in MODES], ids="-".join)
 def store(request, tmp_path, server_of):
     mode, kind = request.param
-    place = SQLiteStore(tmp_path / "luni.db", mode) if kind == "sqlite" else RedisStore(server_of(kind), mode)
-    with place:
+    with _place(kind, mode, tmp_path, server_of) as place:
         yield place
+
+
+def _place(kind, mode, tmp_path, server_of):
+    if kind == "sqlite":
+        return SQLiteStore(tmp_path / "luni.db", mode)
+    if kind == "failover":
+        return FailoverStore(server_of("valkey"), mode, tmp_path / "local.db")
+    return RedisStore(server_of(kind), mode)
 
 
 @pytest.fixture(params=[(mode, kind) for kind in ("valkey", "redis") for mode in MODES], ids="-".join)
@@ -178,6 +185,21 @@ class RedisStore(Store):
         for key in self.raw.scan_iter(match=f"{self.namespace}:*", count=1000):
             self.raw.delete(key)
         self.raw.close()
+
+
+class FailoverStore(RedisStore):
+    """A server in front of a mirror and a journal, all of them well: every memory is a process of one host."""
+
+    def __init__(self, server, mode, path):
+        super().__init__(server, mode)
+        self.path = path
+
+    def open(self, **options):
+        return super().open(**{"fallback": f"sqlite:///{self.path}", "failover_after": 2.0} | options)
+
+    def dump(self):
+        """Which server it is, luni asks in the background."""
+        return {key: value for key, value in super().dump().items() if not key.endswith(b":generation")}
 
 
 READ = {

@@ -20,7 +20,7 @@ LuniError
 │   ├── SlotTaken          the interval overlaps another booking: offer another one
 │   ├── HoldExpired        there is no such hold (any more): hold again before you confirm
 │   └── IdReused           the id names another booking: choose a new id
-└── Degraded               refused now, because it cannot be promised now (failover: a later release)
+└── Degraded               the server is away, and this cannot be promised without it: nothing was stored
 
 "Not there" is ``None`` or an empty list, never an error; an error is never ``None``.
 """
@@ -73,7 +73,9 @@ class Backlog(LuniError):
 
 
 class BackendError(LuniError):
-    """The store could not do what was asked."""
+    """The store could not do what was asked. ``answered``: it said so itself, so it is there."""
+
+    answered = False
 
 
 class Unavailable(BackendError):
@@ -136,4 +138,4 @@ class IdReused(BookingError):
 
 
 class Degraded(LuniError):
-    """Refused now, because it cannot be promised now."""
+    """Refused now, because the server is away and it cannot be promised without it; nothing was stored."""

@@ -13,7 +13,20 @@ import msgspec
 
 from luni.models import Address
 
-__all__ = ["DamageFound", "Event", "Executed", "Hook", "LeaseLost", "LockLost", "emit"]
+__all__ = [
+    "DamageFound",
+    "Event",
+    "Executed",
+    "FailedOver",
+    "Hook",
+    "LeaseLost",
+    "LockLost",
+    "Recovered",
+    "ReplayRefused",
+    "Replayed",
+    "StoreLost",
+    "emit",
+]
 
 logger = logging.getLogger("luni")
 
@@ -52,6 +65,48 @@ class LockLost(msgspec.Struct, frozen=True):
     address: Address | None = None
 
 
+class FailedOver(msgspec.Struct, frozen=True):
+    """The server is away (``reason`` is the error's class name): this process goes on from its host's own storage."""
+
+    reason: str
+
+
+class Recovered(msgspec.Struct, frozen=True):
+    """The server is back after so many seconds; so many operations wait in the journal to reach it."""
+
+    seconds: float
+    pending: int
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """The journal was replayed: how many operations it was, by what became of them.
+
+    ``replayed``; ``known``: the server had executed it; ``expired``, ``gone``, ``erased``: not needed any more; ``dead``.
+    """
+
+    counts: dict[str, int]
+
+
+class StoreLost(msgspec.Struct, frozen=True):
+    """The server is back ``empty`` or ``older`` than what it had acknowledged; so much of it came from this host's mirror.
+
+    What only other hosts served, they heal. Bookings stay closed until ``luni bookings reconcile``.
+    """
+
+    how: str
+    sessions: int
+    messages: int
+
+
+class ReplayRefused(msgspec.Struct, frozen=True):
+    """An acknowledged operation cannot be replayed; it is kept as dead: see ``luni journal``."""
+
+    address: Address
+    number: int
+    kind: str
+    reason: str
+
+
 class DamageFound(msgspec.Struct, frozen=True):
     """A stored item cannot be read; it was left as it is and out of the context."""
 
@@ -59,7 +114,7 @@ class DamageFound(msgspec.Struct, frozen=True):
     items: int
 
 
-Event = Executed | LeaseLost | LockLost | DamageFound
+Event = Executed | LeaseLost | LockLost | DamageFound | FailedOver | Recovered | Replayed | ReplayRefused | StoreLost
 Hook = Callable[[Event], None]
 
 

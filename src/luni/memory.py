@@ -34,6 +34,7 @@ OUT_OF_REACH = (
     "Copies of those who carried the messages: the messaging provider, the provider of the model.",
     "What other conversations say about the person.",
 )
+OTHER_HOSTS = "Mirrors and journals of other hosts, until they reach the server again: they look for the tombstone then."
 NOT_EXPUNGED = {
     "sqlite": "The file's log, and free space within the file: it is over 128 MiB, its disk is full, or somebody read an "
     "older state. Erase again when it is quiet, or run VACUUM.",
@@ -85,6 +86,7 @@ class MemoryBase:
         cls,
         url: str,
         *,
+        fallback: str | None = None,
         policies: Policies = None,
         namespace: str = "luni",
         on_event: Hook | None = None,
@@ -97,7 +99,8 @@ class MemoryBase:
 
         ``url`` is ``sqlite:///file.db``, ``sqlite:////absolute/file.db``, ``sqlite://`` (in memory), or ``redis://``,
         ``rediss://``, ``valkey://``, ``unix://``, or with Sentinels ``redis+sentinel://host,host/name``. ``policies`` says how
-        each tenant's channel is served; ``namespace`` replaces the leading ``luni`` of the keys; ``on_event`` is told what
+        each tenant's channel is served; ``fallback`` is a local file (``sqlite:///local.db``) to go on from while the server
+        is away, with a journal beside it; ``namespace`` replaces the leading ``luni`` of the keys; ``on_event`` is told what
         happened; ``settings`` are fields of `Settings`. Raises `ConfigError`.
         """
         if not isinstance(url, str):
@@ -106,7 +109,7 @@ class MemoryBase:
         for name in settings:
             if name not in known:
                 raise ConfigError(f"{name!r} is not a setting; see luni.Settings")
-        found = Settings(url=url, namespace=namespace, **settings)
+        found = Settings(url=url, fallback=fallback or "", namespace=namespace, **settings)
         return cls(found, policies=policies, on_event=on_event, summariser=summariser, counter=counter, clock=clock)
 
     @classmethod
@@ -164,6 +167,22 @@ class MemoryBase:
         beyond = OUT_OF_REACH if done.expunged else (NOT_EXPUNGED.get(name, NOT_EXPUNGED["redis"]), *OUT_OF_REACH)
         return Receipt(tenant, done.ms / 1000, done.counts, {name: dict(done.counts)}, out_of_reach=beyond)
 
+    def _erase_both(self, keeper: Any, name: str, tenant: str, user: str | None) -> Receipt:
+        """Erase on this host and on the server, or on the server as soon as it is back. This waits."""
+        self._check_person(tenant, user)
+        mirror, entries, there = keeper.erase(tenant, user or "")
+        where = {"mirror": dict(mirror.counts), "journal": {"operations": entries}}
+        where |= {name: dict(there.counts)} if there else {}
+        beyond = OUT_OF_REACH if there and there.expunged else (NOT_EXPUNGED["redis"], *OUT_OF_REACH)
+        counts = there.counts if there else mirror.counts
+        ms = there.ms if there else mirror.ms
+        return Receipt(
+            tenant, ms / 1000, dict(counts), where, pending=() if there else (name,), out_of_reach=(OTHER_HOSTS, *beyond)
+        )  # fmt: skip
+
+    def _eraser(self, tenant: str, user: str, at_ms: int, execute: Callable[[ops.Operation], Any]) -> Any:
+        return flows.drive(erasure_flows.erase(self._base, tenant, user, at_ms), execute)
+
     def _export_flow(self, tenant: str, user: str | None, limit: int, cursor: str | None) -> flows.Flow:
         self._check_person(tenant, user)
         self._check_page(tenant, limit)
@@ -220,10 +239,23 @@ class MemoryBase:
                 items.append(Unanswered(*place, since_ms / 1000, (now_ms - since_ms) / 1000, session_of(scope)))
         return Page(tuple(items))
 
-    @staticmethod
-    def _unwell(name: str, error: LuniError) -> Health:
-        return Health(ok=False, degraded=False, backend=name, detail=str(error))
+    def _unwell(self, backend: Any, error: LuniError) -> Health:
+        """The store does not answer: with a fallback the memory goes on, degraded."""
+        keeper = None if self._closed else getattr(backend, "keeper", None)
+        if keeper is None:
+            return Health(ok=False, degraded=False, backend=backend.name, detail=str(error))
+        try:
+            depth = keeper.journal.depth()
+        except LuniError as worse:
+            return Health(ok=False, degraded=True, backend=backend.name, detail=f"{error}; {worse}")
+        return Health(ok=True, degraded=True, backend=backend.name, journal_depth=depth, detail=str(error))
 
     @staticmethod
-    def _well(name: str, began: float) -> Health:
-        return Health(ok=True, degraded=False, backend=name, latency_ms=1000 * (time.perf_counter() - began))
+    def _well(backend: Any, began: float) -> Health:
+        """The store answers; what still waits to reach it is told."""
+        latency_ms, keeper = 1000 * (time.perf_counter() - began), getattr(backend, "keeper", None)
+        try:
+            depth = keeper.journal.depth() if keeper else 0
+        except LuniError as error:
+            return Health(ok=True, degraded=True, backend=backend.name, latency_ms=latency_ms, detail=str(error))
+        return Health(ok=True, degraded=depth > 0, backend=backend.name, journal_depth=depth, latency_ms=latency_ms)

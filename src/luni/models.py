@@ -41,7 +41,7 @@ Role = Literal["user", "assistant", "human", "system", "tool"]
 
 ROLES: frozenset[str] = frozenset(("user", "assistant", "human", "system", "tool"))
 
-TurnState = Literal["open", "duplicate", "in_progress", "joined", "paused", "idle"]
+TurnState = Literal["open", "duplicate", "in_progress", "joined", "paused", "idle", "accepted"]
 """What opening a turn found:
 
 - ``open``: this worker holds the conversation's lease and should reply;
@@ -49,7 +49,8 @@ TurnState = Literal["open", "duplicate", "in_progress", "joined", "paused", "idl
 - ``in_progress``: this very message is being answered now, elsewhere;
 - ``joined``: another turn of this conversation is open and will answer it;
 - ``paused``: a person has taken over; the message is stored;
-- ``idle``: a turn without text, and nothing waits.
+- ``idle``: a turn without text, and nothing waits;
+- ``accepted``: the server is away and the policy says to stay silent: it is stored, and answered by a later turn.
 """
 
 
@@ -127,7 +128,8 @@ class Message(
 ):
     """One message of a conversation, in the field order and names of the wire.
 
-    Foreign writers store at least ``text``, ``timestamp`` and ``tags``; everything else has a default.
+    Foreign writers store at least ``text``, ``timestamp`` and ``tags``; everything else has a default. ``late``: it was said
+    while the server was away and stored afterwards; somebody else may have answered the same messages meanwhile.
     """
 
     _shown = ("role", "arrival", "timestamp_ms", "tokens")
@@ -145,6 +147,7 @@ class Message(
     counter: str = ""
     amended: int = 0
     redacted: bool = False
+    late: bool = False
     provider_id: str = ""
     arrival: int = 0
     key: str = ""
@@ -166,8 +169,10 @@ class SessionUpdate(Discreet, frozen=True, forbid_unknown_fields=True):
 class SessionInfo(Discreet, frozen=True):
     """A session without its messages. Times are seconds since the epoch, by the server's clock.
 
-        ``paused_until`` is ``None`` for a pause that somebody has to end; ``paused_by`` and ``paused_reason`` are what
-    XX
+    ``paused_until`` is ``None`` for a pause that somebody has to end; ``paused_by`` and ``paused_reason`` are what
+    `Session.pause` was given. ``damaged``: in a list, metadata or variables cannot be read and are left empty (in an
+    export of `Memory.export` messages, too); `Session.info` raises `Damaged` then. ``degraded``: the server is
+    away, and this is what this host knew at ``as_of``.
     """
 
     _shown = ("session_id", "channel", "message_count", "revision")
@@ -192,6 +197,8 @@ class SessionInfo(Discreet, frozen=True):
     paused_until: float | None = None
     paused_by: str | None = None
     paused_reason: str | None = None
+    degraded: bool = False
+    as_of: float | None = None
 
 
 class SessionExport(msgspec.Struct, frozen=True):
@@ -205,13 +212,15 @@ class SessionExport(msgspec.Struct, frozen=True):
 class Received(msgspec.Struct, frozen=True):
     """What `receive` did: ``accepted`` (stored now) or ``duplicate`` (stored before).
 
-    ``message`` is ``None`` for a duplicate whose text the window no longer holds.
+    ``message`` is ``None`` for a duplicate whose text the window no longer holds. ``degraded``: the server is away; the message
+    is on this host's disk and follows.
     """
 
     state: Literal["accepted", "duplicate"]
     message: Message | None
     session_id: str
     new_session: bool = False
+    degraded: bool = False
 
 
 class Replied(Discreet, frozen=True):
@@ -326,7 +335,11 @@ class Receipt(Discreet, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Whether the store answers. ``detail`` says why not, without secrets."""
+    """Whether the memory works. ``detail`` says why not, without secrets.
+
+    ``degraded``: the server is away and this host goes on from its own storage, or so many operations (``journal_depth``)
+    still wait to reach it.
+    """
 
     ok: bool
     degraded: bool

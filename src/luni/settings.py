@@ -48,11 +48,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether a reply waits in ``unsent()`` until `Session.mark_sent` confirms that it was sent."""
     transcript_messages: int = 0
     """Keep this many messages as a transcript beside the window (0 = none), with the session's expiry."""
+    outage: Literal["answer", "accept", "refuse"] = "answer"
+    """What a message meets while the server is away and there is a fallback: a turn; storage and silence until the server is
+    back (right where several hosts share the conversations); or `Degraded`, with nothing stored."""
 
     def __post_init__(self) -> None:
         for name, bounds in _POLICY_BOUNDS.items():
             bounds.check(f"Policy.{name}", getattr(self, name))
         _choice("Policy.language", self.language, _LANGUAGES)
+        _choice("Policy.outage", self.outage, ("answer", "accept", "refuse"))
         if self.coalesce > self.coalesce_max:
             raise ConfigError("Policy.coalesce: must not be above Policy.coalesce_max")
         if not isinstance(self.outbox, bool):
@@ -88,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     url: str = "sqlite:///luni.db"
+    fallback: str = ""
     data_dir: str = ""
     use_redis: bool | None = None
     redis_url: str = "redis://127.0.0.1:6379/0"
@@ -107,6 +112,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     wait_replicas: int | None = None
     replica_timeout: float = 1.0
     booking_grace: float = 72 * HOUR
+    failover_after: float = 0.4
+    mirror_interval: float = 1.0
+    journal_max_bytes: int = 4 * 1024**3
     max_text_bytes: int = 256 * 1024
     max_json_bytes: int = 64 * 1024
     policies_file: str = ""
@@ -123,9 +131,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             bounds.check(_ENV_BY_FIELD.get(name, name), getattr(self, name))
         _choice("LUNI_DURABILITY", self.durability, ("normal", "full"))
         _choice("LOG_LEVEL", self.log_level, _LEVELS)
-        for name in ("url", "redis_url", "data_dir", "policies_file", "namespace"):
+        for name in ("url", "fallback", "redis_url", "data_dir", "policies_file", "namespace"):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{_ENV_BY_FIELD[name]}: must be a str")
+        if self.fallback not in {"", "0"} and not self.fallback.startswith("sqlite:///"):
+            raise ConfigError("LUNI_FALLBACK: allowed are sqlite:///relative.db, sqlite:////absolute.db and 0")
         if not isinstance(self.noeviction, bool):
             raise ConfigError("LUNI_NOEVICTION: allowed are 0 and 1")
         if not self.namespace or len(self.namespace) > MAX_NAMESPACE or not set(self.namespace) <= _NAMESPACE:
@@ -145,7 +155,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             warnings.warn(f"{name} is not a setting of luni; it has no effect", stacklevel=2)
         values = {field: parse(name, found[name]) for name, (field, parse) in ENVIRONMENT.items() if found.get(name, "") != ""}
         settings = cls(**values)
-        return settings if "url" in values else _by_flag(settings)
+        if "url" in values:
+            return msgspec.structs.replace(settings, fallback=settings.fallback.removeprefix("0"))
+        return _by_flag(settings)
 
     def load_policies(self) -> Policies:
         """Return the policies of the TOML file that is set, ``None`` without one; raise `ConfigError` for a bad one.
@@ -164,9 +176,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def _by_flag(settings: Settings) -> Settings:
-    """The feature flag decides where no URL is set: Redis, or the embedded file in the data directory."""
+    """The feature flag decides where no URL is set: Redis with a local fallback, or the embedded file in the data directory."""
     if settings.use_redis:
-        return msgspec.structs.replace(settings, url=settings.redis_url)
+        local = {"": f"sqlite:///{Path(settings.data_dir) / 'local.db'}", "0": ""}.get(settings.fallback, settings.fallback)
+        return msgspec.structs.replace(settings, url=settings.redis_url, fallback=local)
     if settings.data_dir:
         return msgspec.structs.replace(settings, url=f"sqlite:///{Path(settings.data_dir) / 'luni.db'}")
     return settings
@@ -291,6 +304,10 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "LUNI_WAIT_REPLICAS": ("wait_replicas", _whole),
     "LUNI_REPLICA_TIMEOUT": ("replica_timeout", _number),
     "LUNI_BOOKING_GRACE_SECONDS": ("booking_grace", _number),
+    "LUNI_FALLBACK": ("fallback", _text),
+    "LUNI_FAILOVER_AFTER": ("failover_after", _number),
+    "LUNI_MIRROR_INTERVAL": ("mirror_interval", _number),
+    "LUNI_JOURNAL_MAX_BYTES": ("journal_max_bytes", _whole),
     "LUNI_MAX_TEXT_BYTES": ("max_text_bytes", _whole),
     "LUNI_MAX_JSON_BYTES": ("max_json_bytes", _whole),
     "LUNI_POLICIES": ("policies_file", _text),
@@ -316,6 +333,9 @@ _BOUNDS = {
     "wait_replicas": Bounds(0, 100, whole=True, optional=True),
     "replica_timeout": Bounds(0.01, 60),
     "booking_grace": Bounds(60, 366 * DAY),
+    "failover_after": Bounds(0.05, 10),
+    "mirror_interval": Bounds(0.05, 60),
+    "journal_max_bytes": Bounds(1024**2, 1024**4, whole=True),
     "pool_min": Bounds(0, 1000, whole=True),
     "pool_max": Bounds(1, 1000, whole=True),
     "max_text_bytes": Bounds(1, 4 * 1024 * 1024, whole=True),

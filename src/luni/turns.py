@@ -123,6 +123,11 @@ class TurnBase(Leased):
         return self._found.session_id
 
     @property
+    def degraded(self) -> bool:
+        """Whether the server was away when it was opened: exactly-once holds on this host, and its reply is stored late."""
+        return self._found.degraded
+
+    @property
     def lost(self) -> bool:
         """Whether the lease was lost: a reply would be refused. Ask before spending money on a model."""
         return self.should_reply and self._over

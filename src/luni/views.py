@@ -84,6 +84,7 @@ def context_of(scope: Scope, view: ops.View | None, *, cut: int | None = None) -
         first_position=view.folded,
         partial=is_partial(view),
         damaged=damaged,
+        as_of=view.as_of_ms / 1000 if view.as_of_ms else None,
     )
 
 
@@ -164,6 +165,8 @@ def info(address: Address, view: ops.View, unanswered: int, *, strict: bool = Tr
         unanswered=unanswered,
         revision=view.rev,
         damaged=damaged,
+        degraded=view.as_of_ms > 0,
+        as_of=view.as_of_ms / 1000 if view.as_of_ms else None,
         **_pause(view),
     )
 

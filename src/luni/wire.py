@@ -26,8 +26,11 @@ __all__ = [
     "merge",
     "message_digest",
     "new_id",
+    "raw_object",
     "rewrite",
     "text_digest",
+    "time_of",
+    "unsent_order",
     "valid_text",
 ]
 
@@ -39,6 +42,8 @@ _MESSAGE = msgspec.json.Decoder(Message, strict=False)
 _RAW_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _ARRIVAL = re.compile(rb'^{"k":"[^"]*","n":(\d+)')
+_TIME = re.compile(rb'^{"k":"[^"]*","n":\d+,"timestamp":(\d+)')
+_ORDER = re.compile(rb'^{"k":"(\d+)-([^"]*)-(\d+)\.(\d+)"')
 _FOREIGN_KINDS: dict[str, type] = {"role": str, "id": str, "tags": list, "metadata": dict, "n": int, "k": str}
 _RAW_NULL = msgspec.Raw(b"null")
 
@@ -118,7 +123,7 @@ def merge(stored: bytes, patch: dict[str, Any], name: str, *, max_bytes: int) ->
     Every other value keeps its very bytes, so a foreign writer's long integers and empty lists survive.
     Raises `Damaged` if ``stored`` is not a JSON object, `InvalidInput` if a new value cannot be stored.
     """
-    merged = _raw_object(stored, name)
+    merged = raw_object(stored, name)
     for key, value in patch.items():
         if value is REMOVE:
             merged.pop(key, None)
@@ -134,13 +139,14 @@ def merge(stored: bytes, patch: dict[str, Any], name: str, *, max_bytes: int) ->
 
 def merge_inner(stored: bytes, key: str, patch: dict[str, Any], name: str, *, max_bytes: int) -> bytes:
     """Like `merge`, for the object under ``key`` of the stored object (an absent one counts as empty)."""
-    inner = _raw_object(stored, name).get(key, _RAW_NULL)
+    inner = raw_object(stored, name).get(key, _RAW_NULL)
     text = b"{}" if bytes(inner).strip() == b"null" else bytes(inner)
     merged = merge(text, patch, name, max_bytes=max_bytes)
     return merge(stored, {key: msgspec.Raw(merged)}, name, max_bytes=2 * max_bytes)
 
 
-def _raw_object(stored: bytes, name: str) -> dict[str, msgspec.Raw]:
+def raw_object(stored: bytes, name: str) -> dict[str, msgspec.Raw]:
+    """Return a stored JSON object with its values as they are written; raise `Damaged` if it is not one."""
     try:
         return _RAW_OBJECT.decode(stored or b"{}")
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -249,7 +255,7 @@ def _stamp(value: object) -> int:
 
 def rewrite(stored: bytes, changes: dict[str, Any]) -> bytes:
     """Return a stored message with some fields changed, its beginning (key, number, time) and foreign fields kept."""
-    raw = _raw_object(stored, "message")
+    raw = raw_object(stored, "message")
     for name, value in changes.items():
         if value is REMOVE:
             raw.pop(name, None)
@@ -273,6 +279,19 @@ def arrival_of(stored: bytes) -> int:
     """Return the arrival number a stored message begins with, 0 for a foreign writer's."""
     found = _ARRIVAL.match(stored)
     return int(found[1]) if found else 0
+
+
+def time_of(stored: bytes) -> int:
+    """Return the time (ms) a stored message begins with, 0 for a foreign writer's."""
+    found = _TIME.match(stored)
+    return int(found[1]) if found else 0
+
+
+def unsent_order(item: tuple[str, bytes]) -> tuple[int, bytes, int, int, str]:
+    """Return where a message (id, stored text) stands among those that wait to be sent: as they were stored."""
+    found = _ORDER.match(item[1])
+    clock, writer, seq, index = found.groups() if found else (0, b"", 0, 0)
+    return int(clock), bytes(writer), int(seq), int(index), item[0]
 
 
 def stamped_context(stored: bytes, now_ms: int) -> bytes | None:

@@ -6,7 +6,7 @@ from importlib.resources import files
 import apsw
 import pytest
 
-from luni import Memory
+from luni import Memory, SessionUpdate
 from luni.errors import SlotTaken
 
 THREE = datetime(2031, 5, 6, 15, tzinfo=UTC)
@@ -89,11 +89,12 @@ def test_a_refused_booking_leaves_the_setting_as_it_was(memory):
     assert memory._backend._connections.take().pragma("synchronous") == 1
 
 
-def test_a_file_of_the_former_schema_is_upgraded_with_all_that_is_in_it(path):
-    schema = (files("luni.backends.sqlite") / "schema.sql").read_text(encoding="utf-8")
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_a_former_schema_is_upgraded_with_all_that_is_in_it(path, version):
     connection = apsw.Connection(str(path))
-    connection.execute(schema)
-    connection.execute("PRAGMA application_id=1819635305; PRAGMA user_version=1")
+    for addition in ("schema.sql", "agenda.sql")[:version]:
+        connection.execute((files("luni.backends.sqlite") / addition).read_text(encoding="utf-8"))
+    connection.execute(f"PRAGMA application_id=1819635305; PRAGMA user_version={version}")
     connection.execute(
         "INSERT INTO conversation (tenant, channel, user, session_id, created_ms, expire_ms, summary) "
         "VALUES ('shop', 'web', 'ana', 'kept', 1, 9000000000000, 'a buyer')"
@@ -102,9 +103,10 @@ def test_a_file_of_the_former_schema_is_upgraded_with_all_that_is_in_it(path):
     for _ in range(2):
         with Memory.open(f"sqlite:///{path}") as memory:
             assert memory.session(tenant="shop", channel="web", user="ana").info().summary == "a buyer"
+            memory.session(tenant="shop", channel="web", user="ana").update(SessionUpdate(focus="haircut"))
             with memory.lock("shop", "till"):
                 agenda = memory.agenda("shop", "chair")
                 agenda.confirm(agenda.hold(THREE, THREE + HOUR, by="ana", id="b1").id)
     connection = apsw.Connection(str(path))
-    assert connection.pragma("user_version") == 3
+    assert connection.pragma("user_version") == 4
     connection.close()

@@ -42,7 +42,9 @@ class AsyncMemory(MemoryBase):
     """
 
     def _begin(self) -> None:
-        self._backend = open_async_backend(self.settings.url, self.settings, self._clock)
+        self._backend = open_async_backend(self.settings.url, self.settings, self._clock, self._hook)
+        if (keeper := getattr(self._backend, "keeper", None)) is not None:
+            keeper.eraser = self._eraser
         self._execute = self._observed(self._backend.execute) if self._hook else self._backend.execute
         self._locks: weakref.WeakValueDictionary[Hashable, asyncio.Lock] = weakref.WeakValueDictionary()
         self._renewals = AsyncRenewals(self._execute, self._clock, self._hook)
@@ -146,6 +148,9 @@ class AsyncMemory(MemoryBase):
         return await self._run(None, self._resources_flow(tenant))  # type: ignore[no-any-return]
 
     async def erase(self, tenant: str, user: str | None = None) -> Receipt:
+        if (keeper := getattr(self._backend, "keeper", None)) is not None:
+            self._check_open()
+            return await asyncio.to_thread(self._erase_both, keeper, self._backend.name, tenant, user)
         return await self._run(None, self._erase_flow(self._backend.name, tenant, user))  # type: ignore[no-any-return]
 
     async def export(self, tenant: str, user: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Page:
@@ -157,8 +162,8 @@ class AsyncMemory(MemoryBase):
             self._check_open()
             await self._backend.ping()
         except LuniError as error:
-            return self._unwell(self._backend.name, error)
-        return self._well(self._backend.name, began)
+            return self._unwell(self._backend, error)
+        return self._well(self._backend, began)
 
     async def describe(self) -> dict[str, Any]:
         self._check_open()

@@ -9,6 +9,7 @@ from luni.errors import ConfigError
 if TYPE_CHECKING:
     from luni.backends.base import AsyncBackend, Backend
     from luni.clock import Clock
+    from luni.events import Hook
     from luni.settings import Settings
 
 __all__ = ["open_async_backend", "open_backend"]
@@ -19,8 +20,15 @@ _REDIS_SCHEMES = frozenset(
 )
 
 
-def open_backend(url: str, settings: Settings, clock: Clock) -> Backend:
-    """Return the backend for ``url``; no I/O. Raises `ConfigError` for a URL of no known form."""
+def open_backend(url: str, settings: Settings, clock: Clock, hook: Hook | None = None) -> Backend:
+    """Return the backend for ``url``, with the settings' fallback if there is one; no I/O.
+
+    Raises `ConfigError` for a URL of no known form. ``hook`` is told of outages.
+    """
+    if _with_fallback(url, settings):
+        from luni.backends.failover.shells import FailoverBackend  # noqa: PLC0415  only what is used is imported
+
+        return FailoverBackend(settings, lambda impatient: open_backend(url, impatient, clock), hook)
     if _scheme(url) == "sqlite":
         from luni.backends.sqlite.backend import SQLiteBackend  # noqa: PLC0415  only what is used is imported
 
@@ -30,8 +38,17 @@ def open_backend(url: str, settings: Settings, clock: Clock) -> Backend:
     return RedisBackend(url, settings)
 
 
-def open_async_backend(url: str, settings: Settings, clock: Clock) -> AsyncBackend:
-    """Return the asynchronous backend for ``url``; no I/O. Raises `ConfigError` for a URL of no known form."""
+def open_async_backend(url: str, settings: Settings, clock: Clock, hook: Hook | None = None) -> AsyncBackend:
+    """Return the asynchronous backend for ``url``, as `open_backend` does."""
+    if _with_fallback(url, settings):
+        from luni.backends.failover.shells import AsyncFailoverBackend  # noqa: PLC0415  only what is used is imported
+
+        return AsyncFailoverBackend(
+            settings,
+            lambda impatient: open_async_backend(url, impatient, clock),
+            lambda impatient: open_backend(url, impatient, clock),
+            hook,
+        )
     if _scheme(url) == "sqlite":
         from luni.backends.sqlite.backend import AsyncSQLiteBackend  # noqa: PLC0415  only what is used is imported
 
@@ -39,6 +56,12 @@ def open_async_backend(url: str, settings: Settings, clock: Clock) -> AsyncBacke
     from luni.backends.redis.aio import AsyncRedisBackend  # noqa: PLC0415  the same
 
     return AsyncRedisBackend(url, settings)
+
+
+def _with_fallback(url: str, settings: Settings) -> bool:
+    if settings.fallback and _scheme(url) == "sqlite":
+        raise ConfigError("fallback: belongs to a server's URL; an embedded store has nothing to fall back from")
+    return bool(settings.fallback)
 
 
 def _scheme(url: str) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "address_of",
     "address_of_member",
     "agenda_keys",
+    "generation_key",
     "id_key",
     "lock_keys",
     "part",
@@ -136,6 +137,11 @@ def resource_keys(namespace: str, tenant: str, resource: str) -> ResourceKeys:
     """Return the keys of a resource."""
     base = f"{namespace}:agenda:{part(tenant, 'tenant')}:{part(resource, 'resource')}"
     return ResourceKeys(f"{base}:records", f"{base}:timeline", f"{base}:due", f"{base}:marks")
+
+
+def generation_key(namespace: str) -> str:
+    """Return the key of the name that a server's data was given: gone, if the data is."""
+    return f"{namespace}:generation"
 
 
 def tenants_key(namespace: str) -> str:

@@ -39,7 +39,9 @@ class Memory(MemoryBase):
     """
 
     def _begin(self) -> None:
-        self._backend = open_backend(self.settings.url, self.settings, self._clock)
+        self._backend = open_backend(self.settings.url, self.settings, self._clock, self._hook)
+        if (keeper := getattr(self._backend, "keeper", None)) is not None:
+            keeper.eraser = self._eraser
         self._execute = self._observed(self._backend.execute) if self._hook else self._backend.execute
         self._pid, self._locks = os.getpid(), [threading.RLock() for _ in range(STRIPES)]
         self._renewals = Renewals(self._execute, self._clock, self._hook)
@@ -138,6 +140,9 @@ class Memory(MemoryBase):
         that were booked are free. Erasing again, or somebody unknown, is fine: the receipt has zeros then. What the receipt
         lists as ``out_of_reach`` is the caller's to see to. After an error erase again: it goes on with what is left.
         """
+        if (keeper := getattr(self._backend, "keeper", None)) is not None:
+            self._check_open()
+            return self._erase_both(keeper, self._backend.name, tenant, user)
         return self._run(None, self._erase_flow(self._backend.name, tenant, user))  # type: ignore[no-any-return]
 
     def export(self, tenant: str, user: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Page:
@@ -156,8 +161,8 @@ class Memory(MemoryBase):
             self._check_open()
             self._backend.ping()
         except LuniError as error:
-            return self._unwell(self._backend.name, error)
-        return self._well(self._backend.name, began)
+            return self._unwell(self._backend, error)
+        return self._well(self._backend, began)
 
     def describe(self) -> dict[str, Any]:
         """Return what `luni doctor` shows of the store: versions, place, what a power failure would lose. No secrets."""

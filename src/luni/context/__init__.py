@@ -53,6 +53,7 @@ class Context(Discreet, frozen=True):
         damaged: Stored items that could not be read and were left out.
         held: Every message held, also those that the policy left out, oldest first.
         first_position: How many messages of the session precede ``held[0]``.
+        as_of: While the server is away: up to when this host knows the session, in seconds since the epoch; else ``None``.
     """
 
     _shown = ("current", "prompt_tokens", "full_history_tokens", "partial", "damaged")
@@ -68,6 +69,12 @@ class Context(Discreet, frozen=True):
     damaged: int = 0
     held: tuple[Message, ...] = ()
     first_position: int = 0
+    as_of: float | None = None
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the server is away and this is what this host knows."""
+        return self.as_of is not None
 
     def render(self, policy: Policy, *, counter: TokenCounter = ESTIMATE) -> Context:
         """Return the same moment's context under another policy: its window, budget and language. Pure."""
@@ -85,6 +92,7 @@ class Context(Discreet, frozen=True):
             first_position=self.first_position,
             partial=self.partial,
             damaged=self.damaged,
+            as_of=self.as_of,
         )
         return msgspec.structs.replace(chosen, full_history_tokens=self.full_history_tokens)
 
@@ -116,6 +124,7 @@ def assemble(
     first_position: int = 0,
     partial: bool = False,
     damaged: int = 0,
+    as_of: float | None = None,
 ) -> Context:
     """Make the context of a turn: choose the messages, and count what they and the notes cost.
 
@@ -133,6 +142,7 @@ def assemble(
         first_position: How many messages of the session precede ``messages[0]``.
         partial: Part of the session was evicted by the server.
         damaged: How many stored items could not be read.
+        as_of: Up to when the session is known, where the server is away.
     """
     notes = (memory_note(summary, language=language), focus_note(focus, language=language))
     fixed = sum(counter.count(note) + MESSAGE_OVERHEAD for note in notes if note)
@@ -158,4 +168,5 @@ def assemble(
         damaged=damaged,
         held=tuple(messages),
         first_position=first_position,
+        as_of=as_of,
     )

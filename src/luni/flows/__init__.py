@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from luni import operations as ops
-from luni.errors import Indeterminate, LuniError, Unavailable
+from luni.errors import Degraded, Indeterminate, LuniError, Unavailable
 from luni.scope import Scope
 
 __all__ = ["Do", "Flow", "Sleep", "attempt", "drive"]
@@ -65,6 +65,8 @@ def attempt(scope: Scope, operation: ops.Operation) -> Flow:
     for left in range(scope.settings.max_retries, -1, -1):
         try:
             return (yield Do(operation))
+        except Degraded as error:
+            raise unsure or error from None  # what may have happened is no refusal
         except (Unavailable, Indeterminate) as error:
             unsure = error if isinstance(error, Indeterminate) else unsure
             if left == 0:

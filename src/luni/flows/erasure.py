@@ -36,9 +36,12 @@ def tombstone(base: Scope, tenant: str, user: str = "") -> Flow:
     return (yield from attempt(base, ops.Tombstones(tenant=tenant, user=user))).ms
 
 
-def erase(base: Scope, tenant: str, user: str = "") -> Flow:
-    """Erase a person, or without ``user`` a tenant: the tombstone first, then all that is found; return the `Erasure`."""
-    buried = yield from attempt(base, ops.Bury(tenant=tenant, user=user, secret=wire.new_id()))
+def erase(base: Scope, tenant: str, user: str = "", at_ms: int = 0) -> Flow:
+    """Erase a person, or without ``user`` a tenant: the tombstone first, then all that is found; return the `Erasure`.
+
+    ``at_ms``: what was stored by then, where that was before now.
+    """
+    buried = yield from attempt(base, ops.Bury(tenant=tenant, user=user, secret=wire.new_id(), at_ms=at_ms))
     counts = dict.fromkeys(COUNTS, 0)
     resources: dict[str, None] = {}
     erased: set[tuple[Address, str]] = set()

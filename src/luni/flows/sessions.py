@@ -68,10 +68,10 @@ def _update(
     limit = scope.settings.max_json_bytes
     if change.metadata:
         text = wire.merge(view.metadata, change.metadata, "metadata", max_bytes=limit)
-        metadata = ops.Patch(wire.text_digest(view.metadata), text)
+        metadata = ops.Patch(wire.text_digest(view.metadata), text, tuple(change.metadata))
     if change.variables:
         text = wire.merge_inner(view.context, "variables", change.variables, "variables", max_bytes=limit)
-        context = ops.Patch(wire.text_digest(view.context), text)
+        context = ops.Patch(wire.text_digest(view.context), text, tuple(change.variables))
     scope.meet(view.session_id)
     return ops.Update(
         address=scope.address, writer=identity[0], seq=identity[1], session_id=view.session_id or wire.new_id(),

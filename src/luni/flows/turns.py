@@ -60,15 +60,15 @@ def receive(scope: Scope, message: Message, draft: ops.Draft) -> Flow:
     def make(session_id: str, fresh: bool) -> ops.Operation:  # noqa: FBT001  as `meeting` calls it
         return ops.Receive(
             address=scope.address, writer=writer, seq=seq, session_id=session_id, ttl_ms=scope.ttl_ms,
-            draft=draft, fresh=fresh, transcript=scope.policy.transcript_messages,
+            draft=draft, fresh=fresh, transcript=scope.policy.transcript_messages, outage=scope.policy.outage,
         )  # fmt: skip
 
     done: ops.Opened = yield from making_room(scope, make)
     if done.state == "duplicate":
         texts = (*done.view.window, *done.view.waiting) if done.view else ()
-        return Received("duplicate", views.with_id(texts, message.id), done.session_id)
+        return Received("duplicate", views.with_id(texts, message.id), done.session_id, degraded=done.degraded)
     stored = views.stored(message, writer, seq, 0, done.arrival, done.clock_ms, done.timestamp_ms)
-    return Received("accepted", stored, done.session_id, done.created)
+    return Received("accepted", stored, done.session_id, done.created, done.degraded)
 
 
 def open_turn(scope: Scope, identity: tuple[str, int, str], draft: ops.Draft | None, **queueing: Any) -> Flow:
@@ -78,7 +78,8 @@ def open_turn(scope: Scope, identity: tuple[str, int, str], draft: ops.Draft | N
     def make(session_id: str, fresh: bool) -> ops.Operation:  # noqa: FBT001  as `meeting` calls it
         return ops.Open(
             address=scope.address, writer=writer, seq=seq, session_id=session_id, ttl_ms=scope.ttl_ms, draft=draft,
-            lease_ms=scope.lease_ms, fresh=fresh, nonce=nonce, transcript=scope.policy.transcript_messages, **queueing,
+            lease_ms=scope.lease_ms, fresh=fresh, nonce=nonce, transcript=scope.policy.transcript_messages,
+            outage=scope.policy.outage, **queueing,
         )  # fmt: skip
 
     return (yield from making_room(scope, make))
@@ -113,12 +114,12 @@ def patches(
         changes["primeiraInteracao"] = False
     if changes:
         text = wire.merge(view.metadata, changes, "metadata", max_bytes=max_bytes)
-        metadata = ops.Patch(wire.text_digest(view.metadata), text)
+        metadata = ops.Patch(wire.text_digest(view.metadata), text, tuple(update.metadata) if update else ())
     stamped = wire.stamped_context(view.context, now_ms)
     if update and update.variables:
         stamped = wire.merge_inner(stamped or view.context, "variables", update.variables, "variables", max_bytes=max_bytes)
     if stamped is not None:
-        context = ops.Patch(wire.text_digest(view.context), stamped)
+        context = ops.Patch(wire.text_digest(view.context), stamped, tuple(update.variables) if update else ())
     return metadata, context
 
 

@@ -88,8 +88,10 @@ from luni.operations.sessions import (
     Update,
     compensation,
 )
-from luni.operations.states import Dump, Restore
+from luni.operations.stamps import STAMPS, stamped
+from luni.operations.states import Acquaint, Dump, Restore
 from luni.results import (
+    Acquainted,
     Appended,
     Arrival,
     BookedAt,
@@ -132,11 +134,14 @@ __all__ = [
     "NEVER_MS",
     "RESOURCES_MAX",
     "RING",
+    "STAMPS",
     "TOMBSTONE_MS",
     "UNSENT_MAX",
     "WINDOW",
     "WRITERS",
     "WRITES",
+    "Acquaint",
+    "Acquainted",
     "Amend",
     "Append",
     "Appended",
@@ -233,4 +238,5 @@ __all__ = [
     "Wiped",
     "Write",
     "compensation",
+    "stamped",
 ]

@@ -44,10 +44,12 @@ class Erasing(Operation, frozen=True, kw_only=True):
 class Bury(Erasing, frozen=True, kw_only=True):
     """Write the tombstone: under a keyed digest, when this person or tenant was erased. A repetition writes a later time.
 
-    ``secret`` becomes the key of the store's digests if it has none yet.
+    ``secret`` becomes the key of the store's digests if it has none yet. ``at_ms``: when it was, if that was
+    before now, because the store was away; 0: now.
     """
 
     secret: str
+    at_ms: int = 0
 
 
 class Tombstones(Erasing, frozen=True, kw_only=True):

@@ -53,6 +53,8 @@ RING = 128
 WRITERS = 64
 
 
+Outage = Literal["answer", "accept", "refuse"]
+
 PendingKind = Literal["waiting", "unsent"]
 """Messages that wait for an answer, or replies that wait to be marked as sent."""
 
@@ -92,6 +94,7 @@ class Receive(Write, frozen=True, kw_only=True):
     draft: Draft
     fresh: bool
     transcript: int = 0
+    outage: Outage = "answer"
 
 
 class Open(Write, frozen=True, kw_only=True):
@@ -109,6 +112,8 @@ class Open(Write, frozen=True, kw_only=True):
     ticket: str = ""
     """Of a turn that waits its turn instead of joining; its place is kept for ``ticket_ms``, 0 gives it up."""
     ticket_ms: int = 0
+    outage: Outage = "answer"
+    """What becomes of it while the server is away; see `luni.settings.Policy`."""
 
     @property
     def lease_owner(self) -> str:

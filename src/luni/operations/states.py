@@ -7,10 +7,10 @@ sees its own marks.
 
 from __future__ import annotations
 
-from luni.operations.base import OnSession
+from luni.operations.base import OnSession, Operation
 from luni.results import State
 
-__all__ = ["Dump", "Restore"]
+__all__ = ["Acquaint", "Dump", "Restore"]
 
 
 class Dump(OnSession, frozen=True, kw_only=True):
@@ -28,3 +28,9 @@ class Restore(OnSession, frozen=True, kw_only=True):
     state: State
     version: str | None
     former: str = ""
+
+
+class Acquaint(Operation, frozen=True, kw_only=True):
+    """Ask which server this is. One that has no name yet, because it is new or has lost everything, gets the proposed one."""
+
+    proposed: str

@@ -71,12 +71,12 @@ def stderr() -> Console:
 
 
 @contextmanager
-def progress(what: str, total: int | None, *, shown: bool) -> Iterator[Advance]:
+def progress(what: str, total: int | None, *, shown: bool, unit: str = "turns") -> Iterator[Advance]:
     """A bar on standard error while this takes, where a person looks."""
     console = stderr()
     columns = (
         TextColumn("{task.description}", style="dim"), BarColumn(bar_width=None), TaskProgressColumn(),
-        TextColumn("{task.fields[turns]:,} turns"), TimeRemainingColumn(),
+        TextColumn(f"{{task.fields[turns]:,}} {unit}"), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:
         task = progress.add_task(what, total=total, turns=0)

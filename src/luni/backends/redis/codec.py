@@ -7,9 +7,10 @@ from typing import Any
 
 from luni import operations as ops
 from luni.backends import keys
-from luni.backends.redis import agenda, erasure, locks, sweeps
+from luni.backends.redis import agenda, erasure, locks, states, sweeps
 from luni.backends.redis.call import Arg, Call
 from luni.backends.redis.scripts import SCRIPTS
+from luni.backends.redis.values import number, string
 from luni.errors import BackendError, Superseded
 from luni.models import Address
 
@@ -64,7 +65,7 @@ def _reply(namespace: str, op: ops.Reply) -> Call:
     args += _patch(op.context)
     args += (int(op.binding), int(op.focus is not None), op.focus or "")
     args += (folding.start, folding.count, folding.summary, folding.basis) if folding else (0, 0, "", "")
-    args += (op.token_est, sum([draft.tokens for draft in op.drafts]), op.transcript, op.first_unsent)
+    args += (op.token_est, sum([draft.tokens for draft in op.drafts]), op.transcript, op.first_unsent, _names(op))
     args += [draft.body for draft in op.drafts]
     if op.first_unsent:
         all_keys = (*all_keys, own.unsent)
@@ -73,6 +74,11 @@ def _reply(namespace: str, op: ops.Reply) -> Call:
 
 def _patch(patch: ops.Patch | None) -> tuple[Arg, Arg]:
     return (patch.digest, patch.text) if patch else ("", "")
+
+
+def _names(op: ops.Reply | ops.Update) -> bytes:
+    encoded = [name.encode() for name in ops.stamped(op)]
+    return b"".join(b"%d:%b" % (len(name), name) for name in encoded)
 
 
 def _append(namespace: str, op: ops.Append) -> Call:
@@ -92,7 +98,7 @@ def _update(namespace: str, op: ops.Update) -> Call:
     args += _patch(op.metadata)
     args += _patch(op.context)
     args += (int(op.focus is not None), op.focus or "", int(op.summary is not None), op.summary or "")
-    args.append("" if op.token is None else op.token)
+    args += ("" if op.token is None else op.token, _names(op))
     return Call(SCRIPTS["update"], all_keys, args)
 
 
@@ -168,42 +174,21 @@ def _inspect(namespace: str, op: ops.Inspect) -> Call:
     return Call(SCRIPTS["inspect"], tuple(keys.session_keys(namespace, a).own[0] for a in op.addresses), [])
 
 
-def _number(value: bytes | None) -> int:
-    if not value:
-        return 0
-    try:
-        return int(value)
-    except ValueError:
-        return _foreign_number(value)
-
-
-def _foreign_number(value: bytes) -> int:
-    """Another program may write a time or an estimate with a fraction; what is no number at all counts as none."""
-    try:
-        return int(float(value))
-    except (ValueError, OverflowError):
-        return 0
-
-
-def _string(value: bytes | None) -> str:
-    return value.decode("utf-8", "replace") if value else ""
-
-
 def _view(fields: list[bytes | None], window: list[bytes], waiting: list[bytes]) -> ops.View | None:
     if not fields or fields[0] is None:
         return None
     session, created, activity, metadata, context, summary, focus, paused, token_est, *numbers, pause = fields
-    n, settled, count, tokens, folded, rev = map(_number, numbers)
+    n, settled, count, tokens, folded, rev = map(number, numbers)
     return ops.View(
-        _string(session),
-        _number(created),
-        _number(activity),
+        string(session),
+        number(created),
+        number(activity),
         metadata or b"",
         context or b"",
-        _string(summary),
-        _string(focus),
+        string(summary),
+        string(focus),
         paused == b"1",
-        _number(token_est),
+        number(token_est),
         n,
         settled,
         count,
@@ -228,7 +213,7 @@ def _opened(_namespace: str, _op: ops.Operation, reply: list[Any]) -> ops.Opened
         state,
         int(now),
         session.decode(),
-        _number(token),
+        number(token),
         int(cut),
         int(attempt),
         created == b"1",
@@ -357,6 +342,7 @@ _ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
     ops.Inspect: _inspect,
     **sweeps.ENCODERS,
     **locks.ENCODERS,
+    **states.ENCODERS,
     **agenda.ENCODERS,
     **erasure.ENCODERS,
 }
@@ -381,6 +367,7 @@ _DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     ops.Inspect: _inspected,
     **sweeps.DECODERS,
     **locks.DECODERS,
+    **states.DECODERS,
     **agenda.DECODERS,
     **erasure.DECODERS,
 }

@@ -24,7 +24,7 @@ def _who(tenant: str, user: str) -> str:
 
 
 def _bury(namespace: str, op: ops.Bury) -> Call:
-    args: list[Arg] = [_who(op.tenant, op.user), ops.TOMBSTONE_MS, op.secret]
+    args: list[Arg] = [_who(op.tenant, op.user), ops.TOMBSTONE_MS, op.secret, op.at_ms]
     return Call(SCRIPTS["bury"], keys.tombstone_keys(namespace), args)
 
 

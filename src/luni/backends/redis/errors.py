@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis.exceptions as driver
 
-from luni.errors import BackendError, Damaged, LuniError, Unavailable
+from luni.errors import BackendError, Damaged, Unavailable
 
 __all__ = ["is_demoted", "refused"]
 
@@ -25,8 +25,14 @@ def is_demoted(error: Exception) -> bool:
     return isinstance(error, driver.ReadOnlyError) or "READONLY" in str(error)
 
 
-def refused(error: Exception) -> LuniError:
+def refused(error: Exception) -> BackendError:
     """Return what a server's error reply means for the caller."""
+    found = _meaning(error)
+    found.answered = True
+    return found
+
+
+def _meaning(error: Exception) -> BackendError:
     text = str(error)
     code = text.split(" ", 1)[0].rstrip(":")
     if isinstance(error, driver.AuthenticationError | driver.AuthorizationError | driver.NoPermissionError):

@@ -24,10 +24,11 @@ _SESSION_SCRIPTS = (
     "gather",
     "erase",
 )
+_STATE_SCRIPTS = ("dump", "restore")
 _AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile", "erase_bookings")
 _BARE_SCRIPTS = (
     "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew", "lock", "unlock", "guarantees",
-    "bookings_in", "busy_in", "bookings_by", "recall", "resources",
+    "acquaint", "bookings_in", "busy_in", "bookings_by", "recall", "resources",
     "bury", "tombstones", "traces", "scrub", "vacate", "expunge", "bookings_of",
 )  # fmt: skip
 
@@ -53,6 +54,7 @@ SCRIPTS = {
     name: _load(name, prelude)
     for names, prelude in (
         (_SESSION_SCRIPTS, _prelude("_prelude")),
+        (_STATE_SCRIPTS, _prelude("_prelude") + _prelude("_state")),
         (_AGENDA_SCRIPTS, _prelude("_agenda")),
         (_BARE_SCRIPTS, b""),
     )

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import apsw
 
 from luni import operations as ops
-from luni.backends.sqlite import agenda, bursts, erasure, locks, sessions, sweeps, turns
+from luni.backends.sqlite import agenda, bursts, erasure, locks, sessions, states, sweeps, turns
 from luni.backends.sqlite.connection import Connections, translated
 from luni.backends.sqlite.rows import Tables
 from luni.clock import Clock
-from luni.errors import Indeterminate
+from luni.errors import BackendError, Indeterminate
 from luni.settings import Settings
 
-__all__ = ["AsyncSQLiteBackend", "SQLiteBackend"]
+__all__ = ["HANDLERS", "AsyncSQLiteBackend", "SQLiteBackend"]
 
 
 class SQLiteBackend:
@@ -32,7 +33,7 @@ class SQLiteBackend:
 
     def execute(self, operation: ops.Operation) -> Any:
         """Execute one operation in one transaction."""
-        kind, handler = _HANDLERS[type(operation)]
+        kind, handler = HANDLERS[type(operation)]
         connections = self._connections
         with connections.turn:
             connection = connections.take()
@@ -72,13 +73,41 @@ class SQLiteBackend:
             connection.execute("COMMIT" if tables.saved else "ROLLBACK")
         except apsw.Error as error:
             _roll_back(connection)
-            if isinstance(error, apsw.IOError):
-                raise Indeterminate(f"{self._connections.place}: the disk failed during a write") from None
-            raise translated(error, place=self._connections.place) from None
+            raise self._failed(error) from None
         except BaseException:
             _roll_back(connection)
             raise
         return result
+
+    def _failed(self, error: apsw.Error) -> BackendError:
+        if isinstance(error, apsw.IOError):
+            return Indeterminate(f"{self._connections.place}: the disk failed during a write")
+        return translated(error, place=self._connections.place)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Tables]:
+        """One write transaction around several handlers: all of what they do, or nothing if the block raises."""
+        with self._connections.turn:
+            connection = self._connections.take()
+            self._begin(connection, "BEGIN IMMEDIATE")
+            tables = Tables(connection.execute, self._clock.time_ms())
+            try:
+                yield tables
+                connection.execute("COMMIT" if tables.saved else "ROLLBACK")
+            except apsw.Error as error:
+                _roll_back(connection)
+                raise self._failed(error) from None
+            except BaseException:
+                _roll_back(connection)
+                raise
+
+    def checkpoint(self) -> bool:
+        """Move everything from the ``-wal`` into the file and empty it; return whether no reader was in the way."""
+        with self._connections.turn:
+            try:
+                return bool(self._connections.take().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+            except apsw.Error as error:
+                raise self._failed(error) from None
 
     def ping(self) -> None:
         """Return if the file can be read."""
@@ -123,6 +152,8 @@ _Handlers = dict[type[ops.Operation], Callable[..., Any]]
 
 _READING: _Handlers = {
     ops.Read: sessions.read,
+    ops.Dump: states.dump,
+    ops.Acquaint: states.acquaint,
     ops.Locate: sessions.locate,
     ops.Sessions: sessions.list_sessions,
     ops.Inspect: sessions.inspect,
@@ -153,6 +184,7 @@ _WRITING: _Handlers = {
     ops.Amend: sessions.amend,
     ops.Load: sessions.load,
     ops.End: sessions.end,
+    ops.Restore: states.restore,
     ops.Claim: sweeps.claim,
     ops.MarkSent: sweeps.mark_sent,
     ops.Lock: locks.lock,
@@ -170,7 +202,7 @@ _BOOKING: _Handlers = {
     ops.Reconcile: agenda.reconcile,
     ops.EraseBookings: erasure.erase_bookings,
 }
-_HANDLERS: dict[type[ops.Operation], tuple[str, Callable[..., Any]]] = {
+HANDLERS: dict[type[ops.Operation], tuple[str, Callable[..., Any]]] = {
     operation: (kind, handler)
     for kind, handlers in (
         ("reading", _READING), ("writing", _WRITING), ("booking", _BOOKING), ("outside", {ops.Expunge: erasure.expunge}),

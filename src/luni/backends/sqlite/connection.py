@@ -8,21 +8,26 @@ import weakref
 from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
 from luni.errors import BackendError, ConfigError, Damaged, Incompatible, Unavailable
 from luni.settings import Settings
 
-__all__ = ["Connections", "path_of", "translated"]
+__all__ = ["Connections", "Schema", "path_of", "translated"]
 
-SCHEMA_VERSION = 3
-APPLICATION_ID = 0x6C756E69  # "luni"
-_SCHEMAS = tuple(
-    (files("luni.backends.sqlite") / name).read_text(encoding="utf-8") for name in ("schema.sql", "agenda.sql", "erasure.sql")
-)
-"""What each version adds to the one before."""
+
+class Schema(NamedTuple):
+    """What a file holds: a number that tells its kind, and what each version adds to the one before."""
+
+    application_id: int
+    versions: tuple[str, ...]
+
+
+_ADDITIONS = ("schema.sql", "agenda.sql", "stamp.sql", "erasure.sql")
+_SCHEMAS = tuple((files("luni.backends.sqlite") / name).read_text(encoding="utf-8") for name in _ADDITIONS)
+SCHEMA = Schema(0x6C756E69, _SCHEMAS)  # "luni"
 
 
 def path_of(url: str) -> str:
@@ -43,9 +48,10 @@ def translated(error: apsw.Error, *, place: str) -> BackendError:
 class Connections:
     """One connection for each thread of a file; one for all, in turns, in memory. A forked child begins anew."""
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, settings: Settings, schema: Schema | None = None) -> None:
         self._path = path_of(url)
         self._settings = settings
+        self._schema = schema or SCHEMA
         self.place = self._path or "memory"
         self._begin()
 
@@ -87,7 +93,7 @@ class Connections:
             connection.execute(f"PRAGMA synchronous={self._settings.durability.upper()}")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA secure_delete=ON")
-            _migrate(connection, self.place)
+            _migrate(connection, self.place, self._schema)
         except apsw.Error as error:
             raise translated(error, place=self.place) from None
         return connection
@@ -108,17 +114,19 @@ class Connections:
         self._begin()
 
 
-def _migrate(connection: Any, place: str) -> None:
-    version = connection.pragma("user_version")
-    if version == SCHEMA_VERSION:
+def _migrate(connection: Any, place: str, schema: Schema) -> None:
+    version, known = connection.pragma("user_version"), len(schema.versions)
+    if version and connection.pragma("application_id") != schema.application_id:
+        raise Damaged(f"{place} is another kind of file of luni's; it was left as it is")
+    if version == known:
         return
-    if version > SCHEMA_VERSION:
-        raise Incompatible(f"{place} has schema {version}; this luni knows {SCHEMA_VERSION}: upgrade luni")
+    if version > known:
+        raise Incompatible(f"{place} has schema {version}; this luni knows {known}: upgrade luni")
     with connection:  # another process may have been faster
         connection.execute("CREATE TABLE IF NOT EXISTS schema_lock (x); DROP TABLE schema_lock")
         version = connection.pragma("user_version")
         if version == 0 and connection.execute("SELECT count(*) FROM sqlite_schema").get:
             raise Damaged(f"{place} holds tables that are not luni's; it was left as it is")
-        for addition in _SCHEMAS[version:]:
+        for addition in schema.versions[version:]:
             connection.execute(addition)
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute(f"PRAGMA application_id={schema.application_id}; PRAGMA user_version={known}")

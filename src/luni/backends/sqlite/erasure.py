@@ -39,12 +39,13 @@ def bury(tables: Tables, op: ops.Bury) -> ops.Buried:
     if secret is None:
         secret = op.secret.encode()
         tables.execute("INSERT INTO tombstone_key VALUES (?)", (secret,))
+    ms = min(op.at_ms or tables.now_ms, tables.now_ms)
     tables.execute(
         "INSERT INTO tombstone VALUES (?, ?) ON CONFLICT DO UPDATE SET ms = max(ms, excluded.ms)",
-        (_digest(secret, op.tenant, op.user), tables.now_ms),
+        (_digest(secret, op.tenant, op.user), ms),
     )
     tables.execute("DELETE FROM tombstone WHERE ms < ?", (tables.now_ms - ops.TOMBSTONE_MS,))
-    return ops.Buried(tables.now_ms)
+    return ops.Buried(ms)
 
 
 def tombstones(tables: Tables, op: ops.Tombstones) -> ops.Buried:

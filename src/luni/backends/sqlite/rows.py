@@ -218,7 +218,7 @@ class Tables:
 
     def forget(self, row: Conversation) -> None:
         """Delete everything of a session but the accepted ids."""
-        for table in ("message", "transcript", "unsent", "mark"):
+        for table in ("message", "transcript", "unsent", "mark", "stamp"):
             self.execute(f"DELETE FROM {table} WHERE conversation = ?", (row.id,))
         row.clear()
 

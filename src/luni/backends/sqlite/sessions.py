@@ -6,7 +6,7 @@ import hashlib
 
 from luni import operations as ops
 from luni import wire
-from luni.backends.sqlite import locks
+from luni.backends.sqlite import locks, states
 from luni.backends.sqlite.rows import SEEN_MS, Conversation, Tables
 from luni.models import Address
 
@@ -18,7 +18,8 @@ def append(tables: Tables, op: ops.Append) -> ops.Appended | ops.Met:
     row = tables.find_or_create(op.address)
     before = tables.repeated(row, op)
     if before is not None:
-        arrival, clock, stamp = map(int, before.split(","))
+        # older files have the result without its state
+        arrival, clock, stamp = map(int, before.removeprefix("appended,").split(","))
         return ops.Appended("appended", tables.now_ms, row.session_id or "", arrival, clock, stamp)
     draft = op.draft
     record = tables.accepted(row, draft.digest) if draft.digest else None
@@ -58,7 +59,7 @@ def _appended(tables: Tables, row: Conversation, op: ops.Append) -> ops.Appended
     tables.push(row, row.n, text, op.transcript)
     tables.save(row)
     tables.purge(row)
-    tables.mark(row, op, f"{row.n},{row.clock_ms},{stamp}")
+    tables.mark(row, op, f"appended,{row.n},{row.clock_ms},{stamp}")
     return ops.Appended("appended", now, row.session_id or "", row.n, row.clock_ms, stamp)
 
 
@@ -99,6 +100,7 @@ def _updated(tables: Tables, row: Conversation, op: ops.Update) -> ops.Updated |
     row.summary = row.summary if op.summary is None else op.summary
     tables.save(row)
     tables.purge(row)
+    states.stamp(tables, row, op)
     tables.mark(row, op, str(row.rev))
     return ops.Updated(row.rev)
 
@@ -131,6 +133,7 @@ def pause(tables: Tables, op: ops.Pause) -> bool | ops.Met:
         row.lease, row.lease_end_ms = "", 0
     tables.save(row)
     tables.purge(row)
+    states.stamp(tables, row, op)
     tables.mark(row, op, "")
     return True
 

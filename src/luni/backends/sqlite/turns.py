@@ -6,7 +6,7 @@ from typing import Any
 
 from luni import operations as ops
 from luni import wire
-from luni.backends.sqlite import bursts, locks
+from luni.backends.sqlite import bursts, locks, states
 from luni.backends.sqlite.rows import Accepted, Conversation, Tables
 from luni.errors import Superseded
 
@@ -105,7 +105,7 @@ def _accepted(
     arrival = arrived.n if arrived else 0
     tables.save(row)
     tables.purge(row)
-    tables.mark(row, op, f"{state},{token},{cut},{attempt},{int(created)},{arrival},{row.clock_ms},{stamp},{left}")
+    tables.mark(row, op, f"{state},{token or ''},{cut},{attempt},{int(created)},{arrival},{row.clock_ms},{stamp},{left}")
     view = row.view(*tables.lists(row)) if isinstance(op, ops.Open) else row.view()
     return ops.Opened(
         state, now, row.session_id or "", token, cut, attempt, created, arrival, row.clock_ms, stamp, view=view, gather_ms=left
@@ -114,7 +114,7 @@ def _accepted(
 
 def _rebuilt(tables: Tables, row: Conversation, op: ops.Open | ops.Receive, before: str) -> ops.Opened:
     found: tuple[Any, ...] = tuple(before.split(","))
-    state, (token, cut, attempt, created, arrival, clock, stamp, left) = found[0], map(int, found[1:])
+    state, (token, cut, attempt, created, arrival, clock, stamp, left) = found[0], (int(one or 0) for one in found[1:])
     view = row.view(*tables.lists(row)) if isinstance(op, ops.Open) else row.view()
     return ops.Opened(
         state, tables.now_ms, row.session_id or "", token, cut, attempt, created == 1, arrival, clock, stamp, view=view,
@@ -168,6 +168,7 @@ def reply(tables: Tables, op: ops.Reply) -> ops.Replied | ops.Changed:
     else:
         row.lease, row.lease_end_ms = "", 0
     tables.save(row)
+    states.stamp(tables, row, op)
     tables.mark(row, op, f"{state},{row.clock_ms},{cut},{attempt},{now}")
     return _replied(tables, row, state, now, row.clock_ms, cut, attempt)
 

@@ -57,6 +57,8 @@ from luni.testing.conformance.repetitions import *  # noqa: F403
 from luni.testing.conformance.replies import *  # noqa: F403
 from luni.testing.conformance.sessions import *  # noqa: F403
 from luni.testing.conformance.silence import *  # noqa: F403
+from luni.testing.conformance.stamps import *  # noqa: F403
+from luni.testing.conformance.states import *  # noqa: F403
 from luni.testing.conformance.store import Store as Store
 from luni.testing.conformance.sweeps import *  # noqa: F403
 from luni.testing.conformance.turns import *  # noqa: F403

@@ -117,7 +117,7 @@ def test_of_an_erased_person_not_a_byte_is_left(store: Store, caplog: Any) -> No
     assert receipt.counts["sessions"] == 2
     assert receipt.counts["bookings"] >= 2
     assert receipt.counts["locks"] >= 1
-    assert receipt.where == {next(iter(receipt.where)): receipt.counts}
+    assert receipt.counts in receipt.where.values()
     assert receipt.pending == ()
     assert receipt.out_of_reach
     told = repr(receipt) + msgspec.json.encode(receipt).decode() + caplog.text

@@ -1,7 +1,7 @@
 -- Shared by every script of a session; the client puts it in front of each.
 --
 -- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev pause fence writers loaded indexed queue
---                    locks lockers (see lock.lua) unsent o:{message id} (a reply that waits to be marked as sent) w:{writer}
+--                    locks lockers (see lock.lua) unsent o:{message id} (a reply that waits to be marked as sent) stamps t:{field} w:{writer}
 --        2 …:msgs   LIST    the newest 20 messages, newest first
 --        3 …:locks  STRING  the lease, owner|token; any other form is somebody's and is left alone
 --        4 …:seen   HASH    {digest} = n|state|token|attempt|answer|ms · r:{slot} = digest · # = last n
@@ -14,6 +14,7 @@
 --
 -- pause = until|at|by whom and why: ms, 0 for no end; empty where another program wrote `paused`.
 -- queue = ticket,until;… of the turns that wait for the conversation, the first come first
+-- t:{field} = clock-writer-seq: when somebody last set focus, summary, paused, m:{key} of metadata, v:{key} of variables
 -- A record's state: w waits for an answer · a answered · s settled without one.
 -- ARGV   1 writer · 2 seq of every script that leaves a mark; the rest is in each script's header
 --
@@ -22,7 +23,7 @@
 
 local CTX, MSGS, LOCK, SEEN, FOLD, LOG = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local ID, CLIENT, SESSIONS, WAITING, CHANNELS, TENANTS, UNSENT = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
-local WINDOW, FOLD_MAX, RING, WRITERS, UNSENT_MAX, QUEUE_MAX = 20, 100, 128, 64, 100, 64
+local WINDOW, FOLD_MAX, RING, WRITERS, UNSENT_MAX, QUEUE_MAX, STAMPS = 20, 100, 128, 64, 100, 64, 512
 local HOUR_MS, MINUTE_MS, LIST_MS = 3600000, 60000, 31 * 86400000 -- no session lives longer than 30 days without activity
 
 local TIME = redis.call('TIME')
@@ -111,6 +112,25 @@ end
 local function begun_silently(c, session, tenant)
   local seed = digits(num(redis.call('HGET', SEEN, '#')))
   return with(birth(session, tenant, true), { 'n', seed, 'settled', seed, 'stats', stats(c, 0) })
+end
+
+-- Adds to the fields when those in `names` were set: length:name, one after the other. Of a session with 512 stamps, only
+-- those that are there are renewed.
+local function stamp(fields, names, key_clock)
+  if names == '' then return end
+  local asked, at = { 'stamps' }, 1
+  while at <= #names do
+    local size, begins = string.match(names, '^(%d+):()', at)
+    at = begins + tonumber(size)
+    asked[#asked + 1] = 't:' .. string.sub(names, begins, at - 1)
+  end
+  local found = redis.call('HMGET', CTX, unpack(asked))
+  local count, value = num(found[1]), key_clock .. '-' .. ARGV[1] .. '-' .. ARGV[2]
+  for i = 2, #asked do
+    if not found[i] then count = count + 1 end
+    if found[i] or count <= STAMPS then with(fields, { asked[i], value }) end
+  end
+  with(fields, { 'stamps', digits(math.min(count, STAMPS)) })
 end
 
 -- What a stored text begins with; the rest is the client's.

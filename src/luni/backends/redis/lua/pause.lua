@@ -21,6 +21,7 @@ local fields = exists and {} or begun_silently(c, session, ARGV[10])
 -- effect
 resumes = false
 local ends = ARGV[12] == '0' and '0' or digits(MS + tonumber(ARGV[12]))
+stamp(fields, '6:paused', clock(c))
 hset(with(fields, { 'lastActivity', NOW, 'updated_at', clock(c), 'paused', ARGV[11],
   'pause', pauses and ends .. '|' .. NOW .. '|' .. ARGV[13] or '' }))
 if not exists then clear_remains() end

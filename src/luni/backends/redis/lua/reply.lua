@@ -5,7 +5,7 @@
 --       15 context digest · 16 context · 17 are 13 and 15 the caller's changes (1) or a refresh, skipped on a difference (0) ·
 --       18 focus given (1/0) · 19 focus · 20 folded when the summary was made · 21 messages it folds · 22 summary ·
 --       23 digest of the summary it was made from · 24 token_est · 25 tokens of the messages · 26 transcript length ·
---       27 which message is the first that waits to be marked as sent (0: none) · 28… message bodies
+--       27 which message is the first that waits to be marked as sent (0: none) · 28 the fields that are set, length:name each · 29… message bodies
 -- Order: mark, pause, token, effect. The messages are placed after the cut, before what arrived meanwhile. A reply that lost its
 -- mark to a later operation of its writer is told by its records.
 -- Reply {'released' | 'kept', ms, clock, cut, attempt, fields, msgs, fold} or {'superseded'} · {'full'} ·
@@ -61,7 +61,7 @@ local waits, head = redis.call('LLEN', FOLD), redis.call('LINDEX', MSGS, 0)
 read_index(c, member)
 local most = tonumber(ARGV[26])
 if most > 0 then redis.call('LLEN', LOG) end
-local added, first_unsent = #ARGV - 27, tonumber(ARGV[27])
+local added, first_unsent = #ARGV - 28, tonumber(ARGV[27])
 local unsent = first_unsent > 0 and num(redis.call('HGET', CTX, 'unsent')) + added - first_unsent + 1
 if unsent and unsent > UNSENT_MAX then return { 'full' } end
 if unsent and UNSENT then redis.call('ZSCORE', UNSENT, member) end
@@ -77,6 +77,7 @@ if ARGV[13] ~= '' and not changed_metadata then with(fields, { 'metadata', ARGV[
 if ARGV[15] ~= '' and not changed_context then with(fields, { 'context', ARGV[16] }); c[CONTEXT] = ARGV[16] end
 if ARGV[18] == '1' then with(fields, { 'focus', ARGV[19] }); c[FOCUS] = ARGV[19] end
 if ARGV[17] == '1' or ARGV[18] == '1' then rev = rev + 1; with(fields, { 'rev', digits(rev) }) end
+stamp(fields, ARGV[28], key_clock)
 if folds > 0 then
   c[FOLDED], c[SUMMARY] = digits(num(c[FOLDED]) + folds), ARGV[22]
   with(fields, { 'summary', ARGV[22], 'folded', c[FOLDED] })
@@ -99,7 +100,7 @@ if added > 0 and head and not ((arrival_of(head) or cut + 1) <= cut) then
   if not take_newer(MSGS, 'LPOP', 0) then take_newer(FOLD, 'RPOP', -1) end
 end
 for i = 1, added do
-  local text = item(key_clock, writer, i - 1, ARGV[9], now, ARGV[27 + i])
+  local text = item(key_clock, writer, i - 1, ARGV[9], now, ARGV[28 + i])
   push(text)
   if unsent and i >= first_unsent then redis.call('HSET', CTX, 'o:' .. ARGV[12] .. '.' .. (i - 1), text) end
   transcribe(text, most)

@@ -3,7 +3,7 @@
 -- ARGV  1 writer · 2 seq · 3 session id · 4 ttl ms · 5 seen's ttl ms · 6 member · 7 channel · 8 tenant · 9 may create (1/0) ·
 --       10 tenant as the wire has it · 11 expected revision ('' for any) · 12 metadata digest · 13 metadata · 14 context digest ·
 --       15 context · 16 focus given (1/0) · 17 focus · 18 summary given (1/0) · 19 summary ·
---       20 token of a lock of the session that must be held ('' for none)
+--       20 token of a lock of the session that must be held ('' for none) · 21 the fields that are set, length:name each
 -- Reply {'updated', revision} or {'conflict', revision} · {'changed', metadata, context, session id} · {'session', id} · {'superseded'} · {'fenced'}
 
 local writer, seq, session, ttl, seen_ttl, member = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
@@ -35,6 +35,7 @@ if ARGV[12] ~= '' then with(fields, { 'metadata', ARGV[13] }) end
 if ARGV[14] ~= '' then with(fields, { 'context', ARGV[15] }) end
 if ARGV[16] == '1' then with(fields, { 'focus', ARGV[17] }) end
 if ARGV[18] == '1' then with(fields, { 'summary', ARGV[19] }) end
+stamp(fields, ARGV[21], clock(c))
 hset(fields)
 if not exists then clear_remains() end
 touch(ttl, seen_ttl, member, 1)

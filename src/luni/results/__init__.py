@@ -7,8 +7,10 @@ from typing import Literal
 import msgspec
 
 from luni.models import Address, Discreet
+from luni.results.states import Acquainted, Arrival, Dumped, Mark, State
 
 __all__ = [
+    "Acquainted",
     "Appended",
     "Arrival",
     "BookedAt",
@@ -66,6 +68,8 @@ class View(Discreet, frozen=True):
     """``until|at|note``, milliseconds; empty if it is not paused, or by another program."""
     window: tuple[bytes, ...] = ()
     waiting: tuple[bytes, ...] = ()
+    as_of_ms: int = 0
+    """While the server is away: up to when this host knows the session; 0: it is what the server has now."""
 
 
 class TenantsListed(msgspec.Struct, frozen=True):
@@ -113,7 +117,7 @@ class Met(msgspec.Struct, frozen=True):
 class Opened(msgspec.Struct, frozen=True):
     """What accepting found. ``refusal`` ``"full"``: too many wait; ``"fold"``: fold first; nothing was done then.
 
-    ``gather_ms``: the turn gathers a burst and is to be asked again then (`Gather`).
+    ``gather_ms``: the turn gathers a burst and is to be asked again then (`Gather`). ``degraded``: the server is away.
     """
 
     state: Literal["accepted", "open", "duplicate", "in_progress", "joined", "paused", "idle", "queued", "full", "fold"]
@@ -129,6 +133,7 @@ class Opened(msgspec.Struct, frozen=True):
     answer: str = ""
     view: View | None = None
     gather_ms: int = 0
+    degraded: bool = False
 
 
 class Gathered(msgspec.Struct, frozen=True):
@@ -215,76 +220,6 @@ class Inspected(msgspec.Struct, frozen=True):
     """Views without messages, in the order asked for; ``None`` where there is no session."""
 
     views: tuple[View | None, ...]
-
-
-class Arrival(Discreet, frozen=True):
-    """The record of an accepted message id. ``state``: w waits, a answered, s settled without an answer."""
-
-    n: int
-    digest: str
-    state: Literal["w", "a", "s"]
-    token: int
-    attempt: int
-    answer: str
-    arrived_ms: int
-
-
-class Mark(Discreet, frozen=True):
-    """What a writer did last in a session, and its result."""
-
-    writer: str
-    seq: int
-    ms: int
-    result: str
-
-
-class State(Discreet, frozen=True, kw_only=True):
-    """Everything stored of one session, in the terms of neither backend. Without a session id only ``arrivals`` are there.
-
-    ``window`` and ``transcript`` are newest first, ``waiting`` (to be folded) oldest first; ``arrivals`` in order of ``n``.
-    ``lease`` is ``owner|token`` until ``lease_end_ms``, empty if no turn is open. ``unsent`` are (message id, stored text).
-    ``stamps`` are (name, stamp) of the fields that somebody set: ``focus``, ``summary``, ``paused``, ``m:{key}`` of metadata,
-    ``v:{key}`` of variables; a stamp sorts by time: ``clock-writer-seq``. Times are milliseconds.
-    """
-
-    session_id: str = ""
-    created_ms: int = 0
-    activity_ms: int = 0
-    clock_ms: int = 0
-    expire_ms: int = 0
-    seen_end_ms: int = 0
-    metadata: bytes = b""
-    context: bytes = b""
-    summary: str = ""
-    focus: str = ""
-    paused: bool = False
-    pause: bytes = b""
-    token_est: int = 0
-    n: int = 0
-    settled: int = 0
-    count: int = 0
-    tokens: int = 0
-    folded: int = 0
-    rev: int = 0
-    fence: int = 0
-    loaded: str = ""
-    lease: str = ""
-    lease_end_ms: int = 0
-    window: tuple[bytes, ...] = ()
-    waiting: tuple[bytes, ...] = ()
-    transcript: tuple[bytes, ...] = ()
-    arrivals: tuple[Arrival, ...] = ()
-    marks: tuple[Mark, ...] = ()
-    unsent: tuple[tuple[str, bytes], ...] = ()
-    stamps: tuple[tuple[str, str], ...] = ()
-
-
-class Dumped(Discreet, frozen=True):
-    """A session as it is stored at one instant, and the version of that."""
-
-    now_ms: int
-    version: str
-    state: State
 
 
 class Locked(msgspec.Struct, frozen=True):
@@ -408,6 +343,7 @@ Result = (
     | ResourcesListed
     | Reconciled
     | Dumped
+    | Acquainted
     | Met
     | Changed
     | Address

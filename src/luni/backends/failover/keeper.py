@@ -1,0 +1,329 @@
+"""What both shells share: whether the primary is away, the journal, the mirror, and the one thread that looks after them.
+
+The thread probes a primary that is away, replays the journal when it is back (one process of the host does, under a file lock),
+and takes snapshots of the sessions this process serves.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from luni import operations as ops
+from luni.backends.base import Backend
+from luni.backends.failover.breaker import Breaker, ServerClock
+from luni.backends.failover.deciding import Step
+from luni.backends.failover.healing import CLOSED, Healer
+from luni.backends.failover.journal import Journal, Standing
+from luni.backends.failover.local import Local
+from luni.backends.failover.replaying import Replayer
+from luni.backends.failover.tails import Tails, entries_of
+from luni.backends.sqlite.connection import path_of
+from luni.errors import BackendError, ConfigError, Indeterminate, LuniError, Unavailable
+from luni.events import FailedOver, Hook, Recovered, emit
+from luni.models import Address
+from luni.settings import Settings
+
+__all__ = ["Keeper", "impatient", "journal_path"]
+
+logger = logging.getLogger("luni")
+
+SNAPSHOTS_A_ROUND = 200
+DUTY = 0.2
+"""The part of the time that snapshots may take: the rest is the application's."""
+CLOSING_SECONDS = 2.0
+CLOCK_EVERY = 60.0
+LOOK_EVERY = 2.0
+
+
+def impatient(settings: Settings) -> Settings:
+    """Return the settings for the primary alone: a call must not wait longer than it takes to go on locally."""
+    most = settings.failover_after
+    return msgspec.structs.replace(
+        settings, fallback="", timeout=min(settings.timeout, most), connect_timeout=min(settings.connect_timeout, most)
+    )  # fmt: skip
+
+
+def journal_path(fallback: str) -> str:
+    """Return where the journal of a fallback is: beside it."""
+    path = Path(path_of(fallback))
+    return str(path.with_name(f"{path.stem}.journal{path.suffix}"))
+
+
+def _no_eraser(_tenant: str, _user: str, _at_ms: int, _execute: Callable[[ops.Operation], Any]) -> Any:
+    raise Unavailable("nobody has said how to erase")
+
+
+class Keeper:
+    """Knows whether the primary is away, and keeps what must not be lost. No I/O before it is used; threads share it."""
+
+    def __init__(self, settings: Settings, primary: Callable[[], Backend], hook: Hook | None) -> None:
+        if not path_of(settings.fallback):
+            raise ConfigError(
+                "fallback: must be a file, sqlite:///relative.db or sqlite:////absolute.db: memory loses everything"
+            )
+        self.settings, self.hook = settings, hook
+        self._open_primary = primary
+        self.journal = Journal(journal_path(settings.fallback), settings)
+        self.clock = ServerClock()
+        self.local = Local(settings.fallback, settings, self.clock, self.journal)
+        self.eraser: Callable[[str, str, int, Callable[[ops.Operation], Any]], Any] = _no_eraser
+        self._closed = False
+        self._waking = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin anew: at the start, and in a forked child, which has no thread and has served nobody."""
+        self._pid = os.getpid()
+        self.breaker = Breaker(self.settings.failover_after)
+        self.tails = Tails()
+        self._writers: set[str] = set()
+        self._thread: threading.Thread | None = None
+        self._event = threading.Event()
+        self._primary: Backend | None = None
+        self._clock_noted_at = self._looked_at = float("-inf")
+        self._bookings_looked_at, self._bookings_closed = float("-inf"), False
+
+    # what the flows ask and tell
+
+    def away(self) -> bool:
+        """Whether the primary is not to be asked now."""
+        return self.breaker.open
+
+    def waits(self, address: Address) -> bool:
+        """Whether something of this session is still to be replayed."""
+        if self._thread is None or self._pid != os.getpid():
+            self._start()
+        return self.journal.waits(address)
+
+    def holds(self, lease: ops.Lease) -> bool:
+        """Whether this turn was opened on this host while the primary was away: its opening waits in the journal."""
+        writer, _, rest = lease.owner_id.partition(".")
+        return self.journal.has(lease.address, writer, int(rest.partition(".")[0] or 0))
+
+    def failed(self, error: BackendError, seconds: float) -> bool:
+        """Take note of a failure; return whether another attempt makes sense: a connection that was lost, and no more."""
+        if error.answered:
+            self.breaker.answered()
+            return False
+        if self.breaker.failed(seconds):
+            self.wake()
+            logger.warning("the server is away: going on from this host's own storage")
+            emit(self.hook, FailedOver(type(error).__name__))
+        return seconds < self.settings.failover_after / 2
+
+    def noted(self, operation: ops.Operation, result: Any) -> None:
+        """Take note of an answer."""
+        self.breaker.answered()
+        now_ms = getattr(result, "now_ms", 0)
+        if now_ms:
+            self.clock.tell(now_ms)
+        if isinstance(operation, ops.OnSession):
+            self.tails.note(operation, result, time.monotonic(), self.clock.time_ms())
+            if isinstance(operation, ops.Write):
+                self._writers.add(operation.writer)
+
+    def locally(self, operation: ops.Operation) -> Any:
+        """Execute an operation on what this host has, and journal it."""
+        if isinstance(operation, ops.OnSession):
+            base, tail = entries_of(self.tails.of(operation.address))
+            result = self.local.execute(operation, tail, base)
+            self.tails.forget(operation.address, time.monotonic())
+            return result
+        return self.local.execute(operation)
+
+    # the thread
+
+    def wake(self) -> None:
+        """Let the thread look now."""
+        self._event.set()
+
+    def _start(self) -> None:
+        with self._waking:
+            if self._pid != os.getpid():
+                self._begin()
+            if self._thread is None and not self._closed:
+                self._recall_clock()
+                self._thread = threading.Thread(target=self._run, name="luni-failover", daemon=True)
+                self._thread.start()
+                self.wake()  # which server this is has to be known before it goes away
+
+    def _recall_clock(self) -> None:
+        known = self.journal.note("clock")
+        if known:
+            self.clock.recall(int(known))
+
+    def primary(self) -> Backend:
+        """Return the primary as the thread asks it."""
+        if self._primary is None:
+            self._primary = self._open_primary()
+        return self._primary
+
+    def driven(self, flow: Step) -> Any:
+        """Run a flow on the primary."""
+        primary = self.primary()
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = primary.execute(step.operation)
+                except LuniError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as end:
+            return end.value
+
+    def _run(self) -> None:
+        replayer, healer = Replayer(self), Healer(self)
+        pid = os.getpid()
+        while not self._closed and pid == os.getpid():
+            self._event.wait(self._pause())
+            self._event.clear()
+            try:
+                self._round(replayer, healer)
+            except LuniError as error:
+                logger.warning("looking after the journal and the mirror failed: %s", type(error).__name__)
+            except Exception as error:  # noqa: BLE001  a background loop: it must go on
+                logger.error("looking after the journal and the mirror failed: %s", type(error).__name__)  # noqa: TRY400
+
+    def _pause(self) -> float:
+        if self.breaker.open:
+            return max(0.0, self.breaker.probe_at - time.monotonic())
+        return self.settings.mirror_interval / 4
+
+    def _round(self, replayer: Replayer, healer: Healer) -> None:
+        if self.breaker.open:
+            self.absorbed()
+            if self._closed or time.monotonic() < self.breaker.probe_at:
+                return
+            self._probe()
+        if not self.breaker.open and (len(self.tails) or self.journal.sessions(1) or self._looks_again()):
+            with replayer.alone() as alone:
+                healer.look(alone=alone)
+                self._looked_at = time.monotonic()
+                for tenant, user, at_ms in self.journal.owed_erasures() if alone else ():
+                    self._erase_there(tenant, user, at_ms)
+                if alone:
+                    replayer.round()
+            self._snapshots(self.settings.mirror_interval)
+            self._note_clock()
+
+    def _looks_again(self) -> bool:
+        return time.monotonic() - self._looked_at >= LOOK_EVERY
+
+    def absorbed(self) -> list[Address]:
+        """Put what only this process's memory knows where every process of the host finds it; return what that was about."""
+        addresses = self.tails.due(float("inf"), SNAPSHOTS_A_ROUND)
+        for address in addresses:
+            before = time.monotonic()
+            base, tail = entries_of(self.tails.of(address))
+            self.local.absorb(address, tail, base)
+            self.tails.forget(address, before)
+        return addresses
+
+    def _probe(self) -> None:
+        try:
+            self.primary().ping()
+        except BackendError:
+            self.breaker.probed(well=False)
+            return
+        if self.breaker.probed(well=True):
+            seconds = time.monotonic() - self.breaker.opened_at
+            logger.warning("the server is back after %.1f s", seconds)
+            emit(self.hook, Recovered(seconds, self.journal.depth()))
+
+    def _snapshots(self, older_than: float) -> None:
+        """Take snapshots of what has changed, for a fifth of the time at the most."""
+        began = time.monotonic()
+        for address in self.tails.due(began - older_than, SNAPSHOTS_A_ROUND):
+            before = time.monotonic()
+            dumped: ops.Dumped = self.primary().execute(ops.Dump(address=address))
+            self.local.keep(address, dumped.state, leased_by=tuple(self._writers))
+            self.tails.forget(address, before)
+            if time.monotonic() - began > DUTY * self.settings.mirror_interval or self.breaker.open:
+                break
+
+    def _note_clock(self) -> None:
+        if self.clock.told and time.monotonic() - self._clock_noted_at > CLOCK_EVERY:
+            self._clock_noted_at = time.monotonic()
+            self.journal.write_note("clock", str(self.clock.difference_ms()))
+
+    # erasing
+
+    def erase(self, tenant: str, user: str) -> tuple[Any, int, Any]:
+        """Erase a person (without ``user`` a tenant) here, and on the primary as soon as it is there.
+
+        Return what was erased of the mirror, how many of the journal's entries, and what was of the primary: ``None``, later.
+        """
+        at_ms = self.clock.time_ms()
+        self.journal.owe_erasure(tenant, user, at_ms)
+        self.tails.drop(tenant, user)
+        mirror = self.eraser(tenant, user, at_ms, self.local.store().execute)
+        entries = self.journal.forget(tenant, user=user or None)
+        self.tails.drop(tenant, user)
+        try:
+            there = self._erase_there(tenant, user, 0)
+        except (Unavailable, Indeterminate):
+            self.wake()
+            return mirror, entries, None
+        return mirror, entries, there
+
+    def _erase_there(self, tenant: str, user: str, at_ms: int) -> Any:
+        if self.away():
+            raise Unavailable("the server is away")
+        there = self.eraser(tenant, user, at_ms, self.primary().execute)
+        self.journal.erasure_is_done(tenant, user, at_ms or there.ms)
+        return there
+
+    # bookings on a server that has lost data
+
+    def close_bookings(self) -> None:
+        """Bookings may be among what the server has lost: nobody books before somebody has looked."""
+        self.journal.write_note("bookings", CLOSED)
+        self._bookings_looked_at = float("-inf")
+
+    def open_bookings(self) -> bool:
+        """Somebody has looked: bookings go on. Return whether they were closed."""
+        closed = self.journal.note("bookings") == CLOSED
+        if closed:
+            self.journal.write_note("bookings", "")
+        self._bookings_looked_at = float("-inf")
+        return closed
+
+    def bookings_closed(self) -> bool:
+        """Whether the server has lost data since somebody looked; at most a second old."""
+        if time.monotonic() - self._bookings_looked_at > 1.0:
+            self._bookings_looked_at = time.monotonic()
+            self._bookings_closed = self.journal.note("bookings") == CLOSED
+        return self._bookings_closed
+
+    # what people ask
+
+    def standing(self) -> Standing:
+        """Return how the journal stands."""
+        return self.journal.standing()
+
+    def close(self) -> None:
+        """Stop the thread; what it has not put into the mirror goes there now, as far as that is quick."""
+        self._closed = True
+        self.wake()
+        thread, self._thread = self._thread, None
+        if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
+            thread.join(CLOSING_SECONDS)
+            try:
+                if self.breaker.open:
+                    self.absorbed()
+                else:
+                    self._snapshots(0.0)
+            except LuniError as error:
+                logger.warning("the last snapshots were not taken: %s", type(error).__name__)
+        self.local.close()
+        self.journal.close()

@@ -1,0 +1,270 @@
+"""The mirror: sessions this host has served, on a local SQLite file, and what goes on there while the primary is away.
+
+Healthy, it takes snapshots. In an outage it executes operations exactly as an embedded store does, and each one that has an
+effect is committed to the journal before it is committed here: what is here and not in the journal was never acknowledged, and
+what is in the journal and not here, because a process died between the two, is made up for before the next operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from luni import operations as ops
+from luni import wire
+from luni.backends.failover.entries import JOURNALED, Entry
+from luni.backends.failover.journal import Journal
+from luni.backends.failover.merging import merged
+from luni.backends.sqlite import erasure, states
+from luni.backends.sqlite.backend import HANDLERS, SQLiteBackend
+from luni.backends.sqlite.rows import Conversation, Tables
+from luni.clock import Clock
+from luni.errors import Degraded
+from luni.models import Address
+from luni.settings import Settings
+
+__all__ = ["Local"]
+
+AT_ONCE = 1000
+_ON_SEVERAL = (ops.Sessions, ops.Inspect, ops.Tenants, ops.Pending, ops.Examine, ops.Claim, ops.Locate, ops.Renew)
+_UNKNOWN = "the server is away and this host has not served this session: nobody here can tell what it holds"
+
+
+class Local:
+    """The mirror's file, in front of the journal. Threads and processes share it."""
+
+    def __init__(self, url: str, settings: Settings, clock: Clock, journal: Journal) -> None:
+        self._store = SQLiteBackend(url, settings, clock)
+        self._journal, self._clock = journal, clock
+
+    # an outage
+
+    def execute(self, operation: ops.Operation, tail: Sequence[Entry] = (), base: ops.State | None = None) -> Any:
+        """Execute an operation on what this host has, and journal it if it has an effect.
+
+        ``tail`` are operations that the primary has acknowledged to this process since the last snapshot, on ``base`` where
+        they tell the whole session. Raises `Degraded` for what cannot be told, or promised, without the primary; `Unavailable`
+        if the journal cannot be written.
+        """
+        if isinstance(operation, _ON_SEVERAL):
+            return self._store.execute(operation)
+        if not isinstance(operation, ops.OnSession):
+            raise Degraded("the server is away: locks and bookings cannot be promised now, so nothing was done")
+        _refuse_comparisons(operation)
+        with self._store.transaction() as tables:
+            caught_up = self._catch_up(tables, operation, tail, base)
+            tables.saved = False
+            result = self._executed(tables, operation)
+            tables.saved = tables.saved or caught_up
+        return _marked(result)
+
+    def _executed(self, tables: Tables, operation: Any) -> Any:
+        handler = HANDLERS[type(operation)][1]
+        if not isinstance(operation, JOURNALED):
+            if isinstance(operation, ops.Read | ops.Dump) and not self._known(tables, operation.address):
+                raise Degraded(_UNKNOWN)
+            return handler(tables, operation)
+        if isinstance(operation, ops.Write) and _has_mark(tables, operation):
+            return handler(tables, operation)  # a repetition: journaled before, or known to the primary
+        settles = _about_to_be_settled(tables, operation)
+        result = handler(tables, operation)
+        if _has_mark(tables, operation) if isinstance(operation, ops.Write) else result:
+            self._journal.add(_entry(tables, operation, result, settles))
+        elif isinstance(operation, ops.MarkSent) and not self._known(tables, operation.address):
+            self._journal.add(Entry(operation=operation, at_ms=tables.now_ms, clock_ms=tables.now_ms))
+            return True
+        return result
+
+    def _known(self, tables: Tables, address: Address) -> bool:
+        """Whether this host can tell what the session holds: it has served it, or ended it since."""
+        row = tables.find(address)
+        return row is not None and (row.session_id is not None or self._journal.waits(address))
+
+    def absorb(self, address: Address, tail: Sequence[Entry], base: ops.State | None) -> None:
+        """Bring a session here up to what the primary has acknowledged to this process: it is away now."""
+        with self._store.transaction() as tables:
+            self._catch_up(tables, ops.Read(address=address), tail, base)
+
+    def _catch_up(self, tables: Tables, operation: Any, tail: Sequence[Entry], base: ops.State | None) -> bool:
+        """Bring the session here up to what was acknowledged; return whether that changed anything."""
+        address = operation.address
+        erased_ms = erased_at(tables, address)
+        entries = [one for one in (*tail, *self._missing(tables, address)) if one.at_ms > erased_ms]
+        if base is not None and base.activity_ms <= erased_ms:
+            base = None
+        row = tables.find(address)
+        begun = isinstance(operation, JOURNALED) and not getattr(operation, "fresh", True)
+        if not entries and base is None and not (begun and operation.session_id and (row is None or row.session_id is None)):
+            return False
+        state = states.dump(tables, ops.Dump(address=address)).state
+        if base is not None and state.session_id != base.session_id and not self._journal.waits(address):
+            state = msgspec.structs.replace(base, arrivals=_together(state, base))
+        if not state.session_id and begun and operation.session_id:
+            state = _unknown(state, operation, tables.now_ms)
+        after, _ = merged(state, entries, tables.now_ms)
+        if after == state and state.session_id and row is not None and row.session_id == state.session_id:
+            return False
+        return states.restore(tables, ops.Restore(address=address, state=after, version=None)) if after.session_id else False
+
+    def _missing(self, tables: Tables, address: Address) -> list[Entry]:
+        """Return what is journaled and, because its process died, not here."""
+        last = self._journal.last(address)
+        if last is None or _mark(tables, address, last[0]) >= last[1]:
+            return []
+        return [kept.entry for kept in self._journal.pending(address, AT_ONCE) if kept.entry is not None]
+
+    # snapshots
+
+    def keep(self, address: Address, state: ops.State, *, leased_by: Sequence[str] = ()) -> bool:
+        """Keep a snapshot, unless something newer is here; return whether it was kept.
+
+        Of its lease only one that was given to one of these writers: an outage knows this host's turns alone.
+        """
+        if not state.lease.startswith(tuple(f"{writer}." for writer in leased_by)):
+            state = msgspec.structs.replace(state, lease="", lease_end_ms=0)
+        with self._store.transaction() as tables:
+            if self._journal.waits(address):
+                return False
+            row = tables.find(address)
+            if state.session_id and state.activity_ms <= erased_at(tables, address):
+                return False
+            if row is not None and _is_older(state, row):
+                return False
+            if not state.session_id:
+                return self._forget(tables, address)
+            kept = states.restore(tables, ops.Restore(address=address, state=state, version=None))
+            row = tables.find(address)
+            if row is not None:
+                tables.purge(row)
+        return kept
+
+    def _forget(self, tables: Tables, address: Address) -> bool:
+        row = tables.find(address)
+        if row is None or row.session_id is None:
+            return False
+        tables.forget(row)
+        tables.save(row)
+        return True
+
+    def state(self, address: Address) -> ops.State:
+        """Return what is here of a session."""
+        found: ops.Dumped = self._store.execute(ops.Dump(address=address))
+        return found.state
+
+    def erased_at(self, address: Address) -> int:
+        """Return when this person, or the tenant, was last erased here (ms)."""
+        with self._store.transaction() as tables:
+            return erased_at(tables, address)
+
+    def turn_is_open(self, address: Address) -> bool:
+        """Return whether a turn of this session is open here: what it says has to be replayed with what it answers."""
+        state = self.state(address)
+        return bool(state.lease) and state.lease_end_ms > self._clock.time_ms()
+
+    def addresses(self, passed: int, limit: int = AT_ONCE) -> list[Address]:
+        """Return sessions that are here, page by page."""
+        with self._store.transaction() as tables:
+            rows = tables.execute(
+                "SELECT tenant, channel, user FROM conversation WHERE session_id IS NOT NULL AND expire_ms > ? "
+                "ORDER BY id LIMIT ? OFFSET ?",
+                (tables.now_ms, limit, passed),
+            ).fetchall()
+        return [Address(*row) for row in rows]
+
+    def store(self) -> SQLiteBackend:
+        """Return the embedded store itself, for what is not of one session."""
+        return self._store
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        self._store.close()
+
+
+def _together(known: ops.State, base: ops.State) -> tuple[ops.Arrival, ...]:
+    """Return the accepted ids of both: those of former sessions, and those of the one there is now."""
+    return tuple({one.digest: one for one in (*known.arrivals, *base.arrivals) if one.n > base.n - ops.RING}.values())
+
+
+def erased_at(tables: Tables, address: Address) -> int:
+    """Return when this person, or the tenant, was last erased here (ms)."""
+    return erasure.tombstones(tables, ops.Tombstones(tenant=address.tenant, user=address.user)).ms
+
+
+def _refuse_comparisons(operation: ops.OnSession) -> None:
+    """What depends on what everybody else sees cannot be promised by one host."""
+    if isinstance(operation, ops.Update) and operation.token is not None:
+        raise Degraded("the server is away: nobody can tell whether the lock is held; nothing was stored")
+    if isinstance(operation, ops.Update) and operation.expected_revision is not None:
+        raise Degraded("the server is away: nobody can tell which revision the session is at; nothing was stored")
+    if isinstance(operation, ops.Load):
+        raise Degraded("the server is away: histories are imported when it is back; nothing was stored")
+
+
+def _mark(tables: Tables, address: Address, writer: str) -> int:
+    found = tables.execute(
+        "SELECT seq FROM mark JOIN conversation ON id = conversation "
+        "WHERE tenant = ? AND channel = ? AND user = ? AND writer = ?",
+        (address.tenant, address.channel, address.user, writer),
+    ).fetchone()
+    return int(found[0]) if found else 0
+
+
+def _has_mark(tables: Tables, operation: ops.Write) -> bool:
+    return _mark(tables, operation.address, operation.writer) >= operation.seq
+
+
+def _about_to_be_settled(tables: Tables, operation: Any) -> tuple[str, ...]:
+    """Return the digests of the arrivals that an answer settles: their numbers are others on the primary."""
+    row = tables.find(operation.address)
+    if row is None or row.session_id is None:
+        return ()
+    if isinstance(operation, ops.Reply):
+        return _digests(tables, row, operation.cut)
+    return _digests(tables, row, row.n) if isinstance(operation, ops.Append) and operation.settles else ()
+
+
+def _digests(tables: Tables, row: Conversation, cut: int) -> tuple[str, ...]:
+    return tuple(one.digest for one in tables.waiting(row, row.settled + 1, cut))
+
+
+def _entry(tables: Tables, operation: Any, result: Any, settles: tuple[str, ...]) -> Entry:
+    """Return what the journal keeps of an operation that was executed here."""
+    row = tables.find(operation.address)
+    clock = getattr(result, "clock_ms", 0) or (row.clock_ms if row else tables.now_ms)
+    if isinstance(operation, ops.End | ops.MarkSent):
+        return Entry(operation=operation, at_ms=tables.now_ms, clock_ms=clock)
+    return Entry(
+        operation=operation,
+        at_ms=tables.now_ms,
+        clock_ms=clock,
+        stamp_ms=getattr(result, "timestamp_ms", 0) or tables.now_ms,
+        expire_ms=tables.now_ms + operation.ttl_ms,
+        settles=settles,
+        late=isinstance(operation, ops.Reply),
+    )
+
+
+def _is_older(state: ops.State, row: Conversation) -> bool:
+    """Whether a snapshot is of before what is here: the primary has lost something, and the mirror is to heal it."""
+    if row.session_id is None:
+        return False
+    return state.clock_ms < row.clock_ms if state.session_id == row.session_id else state.n < row.n
+
+
+def _unknown(state: ops.State, operation: Any, now_ms: int) -> ops.State:
+    """Return a session of which nothing is known but its id: its caller has met it, this host has no copy."""
+    return msgspec.structs.replace(
+        state, session_id=operation.session_id, created_ms=now_ms, activity_ms=now_ms, clock_ms=now_ms,
+        expire_ms=now_ms + operation.ttl_ms, metadata=wire.first_metadata(with_message=True),
+        context=wire.first_context(now_ms),
+    )  # fmt: skip
+
+
+def _marked(result: Any) -> Any:
+    """Return a result that says where it comes from; whether a session is new nobody can tell here."""
+    if isinstance(result, ops.Opened | ops.Snapshot | ops.Replied | ops.Gathered) and result.view is not None:
+        view = msgspec.structs.replace(result.view, as_of_ms=result.view.activity_ms)
+        result = msgspec.structs.replace(result, view=view)
+    return msgspec.structs.replace(result, degraded=True, created=False) if isinstance(result, ops.Opened) else result

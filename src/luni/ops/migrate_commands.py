@@ -1,0 +1,67 @@
+"""`luni migrate`: what it takes, what it calls, what it prints."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from luni.errors import BackendError
+from luni.ops import migrate as moving
+from luni.ops.screens import plain
+from luni.ops.terminal import AsJson, progress, report
+from luni.settings import Settings
+
+__all__ = ["migrate"]
+
+
+def migrate(
+    source_url: Annotated[str, typer.Option("--from", help="Where the sessions are.", metavar="URL", show_default=False)],
+    target_url: Annotated[str, typer.Option("--to", help="Where they are to be.", metavar="URL", show_default=False)],
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.", show_default=False)] = None,
+    namespace: Annotated[str | None, typer.Option(help="The source's, on Redis; as set without it.", metavar="NAME")] = None,
+    to_namespace: Annotated[str | None, typer.Option(help="The target's, on Redis; as set without it.", metavar="NAME")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be moved.")] = False,  # noqa: FBT002  typer's way to say an option
+    as_json: AsJson = False,  # noqa: FBT002  the same
+) -> None:
+    """Move live sessions from one store to another, either way between SQLite and Redis. The source is left as it is.
+
+    Each is written under a compare and read again. What is there already is passed over and what is newer there is left, so
+    a run may be interrupted and repeated; stop the writers and run it once more for what was written meanwhile. Bookings and
+    named locks are not moved. Status 1 if a session could not be moved.
+    """
+    settings = Settings.from_env()
+    with (
+        moving.source_of(settings, source_url, namespace) as source,
+        moving.target_of(settings, target_url, to_namespace, source, dry_run=dry_run) as target,
+    ):
+        size = moving.count(source, tenant)
+        with progress("moving", size, shown=not as_json, unit="moved") as advance:
+            found = moving.migrate(source, target, tenant=tenant, dry_run=dry_run, advance=advance)
+    report(as_json, found, lambda: _screen(found))
+    if found.failed:
+        raise BackendError(f"{found.failed} of {found.sessions} sessions could not be moved; the others are")
+
+
+def _screen(found: moving.Migration) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "would be moved" if found.dry_run else "moved": found.moved,
+        "already there": found.there,
+        "newer there": found.newer,
+        "expired or ended": found.expired,
+        "failed": found.failed,
+    }
+    for name, number in rows.items():
+        table.add_row(f"{number:,}", name)
+    lines: list[RenderableType] = [f"{found.sessions:,} sessions of {found.tenants:,} tenants in {found.seconds:.1f} s", table]
+    lines += [f"failed: {plain(f'{one.tenant} {one.channel} {one.user}')}: {plain(one.reason)}" for one in found.failures]
+    if found.bookings_left:
+        more = "at least " if found.bookings_more else ""
+        lines.append(
+            f"NOT moved: {more}{found.bookings_left:,} bookings still to come stay in the source (luni bookings list)."
+        )
+    lines.append("The source was left as it is.")
+    return Group(*lines)

@@ -1,0 +1,231 @@
+"""`luni migrate`: sessions moved between stores, whole, as often as it takes."""
+
+import msgspec
+import pytest
+from test_cli import alone, luni, told  # noqa: F401  fixtures
+
+from luni import Memory, Policy, SessionUpdate
+from luni.errors import Unavailable
+from luni.models import Address
+from luni.operations import Dump, Restore
+from luni.ops import migrate as moving
+from luni.testing.servers import Server, available
+
+POLICIES = {"*": Policy(outbox=True, transcript_messages=30)}
+USERS = ("ana", "bea", "caio")
+
+
+@pytest.fixture(scope="module")
+def server():
+    kind = next((kind for kind in ("valkey", "redis") if available(kind)), None)
+    if kind is None:
+        pytest.skip("there is no server here")
+    with Server(kind) as started:
+        yield started
+
+
+@pytest.fixture
+def embedded(tmp_path):
+    return f"sqlite:///{tmp_path / 'luni.db'}"
+
+
+@pytest.fixture
+def names(request, tmp_path):
+    return f"m{abs(hash((request.node.nodeid, str(tmp_path))))}"
+
+
+def opened(url, namespace="luni"):
+    return Memory.open(url, namespace=namespace, policies=POLICIES)
+
+
+def fill(url, namespace="luni", tenants=("shop", "clinic")):
+    with opened(url, namespace) as memory:
+        for tenant in tenants:
+            for user in USERS:
+                session = memory.session(tenant=tenant, channel="web", user=user)
+                for number in range(15):
+                    with session.turn(f"u{number}", message_id=f"m{number}") as turn:
+                        turn.reply(f"re: u{number}", update=SessionUpdate(variables={"n": number}))
+                session.receive("waits", message_id="w")
+
+
+def states(url, namespace="luni", tenants=("shop", "clinic")):
+    with opened(url, namespace) as memory:
+        found = [
+            memory._backend.execute(Dump(address=Address(tenant, "web", user))) for tenant in tenants for user in USERS
+        ]  # fmt: skip
+        return [moving._content(one.state, one.now_ms) for one in found]
+
+
+def counts(out):
+    found = told(out)
+    return {name: found[name] for name in ("moved", "there", "newer", "expired", "failed") if found[name]}
+
+
+def test_sessions_move_to_a_server_and_back_and_are_equal(luni, embedded, tmp_path, server, names):  # noqa: F811
+    fill(embedded)
+    before = states(embedded)
+    status, out, err = luni("migrate", "--from", embedded, "--to", server.url, "--to-namespace", names, "--json")
+    assert (status, counts(out), err) == (0, {"moved": 6}, "")
+    assert states(server.url, names) == before == states(embedded)
+    back = f"sqlite:///{tmp_path / 'back.db'}"
+    status, out, _ = luni("migrate", "--from", server.url, "--to", back, "--namespace", names, "--json")
+    assert (status, counts(out)) == (0, {"moved": 6})
+    assert states(back) == before
+    with opened(back) as memory:
+        session = memory.session(tenant="shop", channel="web", user="ana")
+        assert session.receive("u3", message_id="m3").state == "duplicate"
+        assert [one.session.user for one in memory.unanswered("shop", older_than=0)] == list(USERS)
+        assert session.info().message_count == 31
+
+
+def test_a_second_run_passes_over_what_is_there_and_takes_what_was_written_since(luni, embedded, server, names):  # noqa: F811
+    fill(embedded)
+    command = ("migrate", "--from", embedded, "--to", server.url, "--to-namespace", names, "--json")
+    luni(*command)
+    assert counts(luni(*command)[1]) == {"there": 6}
+    with opened(embedded) as memory:
+        memory.session(tenant="shop", channel="web", user="bea").receive("more", message_id="more")
+    assert counts(luni(*command)[1]) == {"moved": 1, "there": 5}
+    assert states(server.url, names) == states(embedded)
+
+
+def test_what_is_newer_in_the_target_is_left(luni, embedded, server, names):  # noqa: F811
+    fill(embedded)
+    command = ("migrate", "--from", embedded, "--to", server.url, "--to-namespace", names, "--json")
+    luni(*command)
+    with opened(server.url, names) as memory:
+        memory.session(tenant="shop", channel="web", user="ana").receive("after the switch", message_id="s")
+        memory.session(tenant="shop", channel="web", user="bea").end()
+    after = states(server.url, names)
+    assert counts(luni(*command)[1]) == {"newer": 2, "there": 4}
+    assert states(server.url, names) == after
+
+
+def test_an_older_session_of_another_id_is_replaced(luni, embedded, tmp_path):  # noqa: F811
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    fill(other, tenants=("shop",))
+    fill(embedded, tenants=("shop",))
+    assert counts(luni("migrate", "--from", embedded, "--to", other, "--json")[1]) == {"moved": 3}
+    assert states(other, tenants=("shop",)) == states(embedded, tenants=("shop",))
+
+
+def test_a_dry_run_writes_nothing(luni, embedded, tmp_path):  # noqa: F811
+    fill(embedded)
+    other = tmp_path / "other.db"
+    status, out, _ = luni("migrate", "--from", embedded, "--to", f"sqlite:///{other}", "--dry-run")
+    assert status == 0
+    assert "6  would be moved" in out
+    assert not other.exists()
+
+
+def test_one_tenant_is_moved_alone(luni, embedded, tmp_path):  # noqa: F811
+    fill(embedded)
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    assert counts(luni("migrate", "--from", embedded, "--to", other, "--tenant", "clinic", "--json")[1]) == {"moved": 3}
+    with opened(other) as memory:
+        assert list(memory.sessions("shop")) == []
+        assert len(list(memory.sessions("clinic"))) == 3
+
+
+def test_an_interrupted_run_is_resumed(embedded, tmp_path, luni):  # noqa: F811
+    fill(embedded)
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    with opened(embedded) as source, Memory.open(other, max_retries=0) as target:
+        execute, left = target._execute, 3
+
+        def failing(operation):
+            nonlocal left
+            if isinstance(operation, Restore):
+                left -= 1
+                if left < 0:
+                    raise Unavailable("gone on purpose")
+            return execute(operation)
+
+        target._execute = failing
+        with pytest.raises(Unavailable):
+            moving.migrate(source, target)
+    assert counts(luni("migrate", "--from", embedded, "--to", other, "--json")[1]) == {"moved": 3, "there": 3}
+    assert states(other) == states(embedded)
+
+
+def test_what_cannot_be_moved_is_told_and_is_status_one(embedded, tmp_path, luni, monkeypatch):  # noqa: F811
+    fill(embedded, tenants=("shop",))
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    with opened(embedded) as memory:
+        state = memory._backend.execute(Dump(address=Address("shop", "web", "ana"))).state
+    with opened(other) as memory:  # its id lives at another address there
+        memory._backend.execute(Restore(address=Address("shop", "web", "zoe"), state=state, version=None))
+    status, out, err = luni("migrate", "--from", embedded, "--to", other, "--json")
+    assert (status, counts(out)) == (1, {"moved": 2, "failed": 1})
+    assert told(out)["failures"] == [
+        {
+            "tenant": "shop",
+            "channel": "web",
+            "user": "ana",
+            "reason": "the session lives at another address; nothing was stored",
+        }
+    ]
+    assert err == "luni: 1 of 3 sessions could not be moved; the others are\n"
+    assert "failed: shop web ana: the session lives" in luni("migrate", "--from", embedded, "--to", other)[1]
+
+
+def test_a_session_that_keeps_changing_is_not_said_to_be_moved(embedded, tmp_path):
+    fill(embedded, tenants=("shop",))
+    with opened(embedded) as source, opened(f"sqlite:///{tmp_path / 'other.db'}") as target:
+        execute = target._execute
+
+        def losing(operation):
+            if not isinstance(operation, Restore):
+                return execute(operation)
+            return execute(msgspec.structs.replace(operation, state=msgspec.structs.replace(operation.state, summary="?")))
+
+        target._execute = losing
+        found = moving.migrate(source, target)
+    assert (found.moved, found.failed) == (0, 3)
+
+
+def test_bookings_that_stay_behind_are_told(luni, embedded, tmp_path):  # noqa: F811
+    fill(embedded, tenants=("shop",))
+    url = ("--url", embedded)
+    for number in range(3):
+        start = f"2031-05-06T1{number}:00"
+        assert luni("bookings", "add", "shop", "chair", start, "45", "--by", "Ana", "--also", "room", *url)[0] == 0
+    command = ("migrate", "--from", embedded, "--to", f"sqlite:///{tmp_path / 'other.db'}")
+    assert "NOT moved: 3 bookings still to come stay in the source" in luni(*command)[1]
+    found = told(luni(*command, "--json")[1])
+    assert (found["bookings_left"], found["bookings_more"]) == (3, False)
+
+
+def test_sessions_that_have_ended_are_not_moved(luni, embedded, tmp_path):  # noqa: F811
+    fill(embedded, tenants=("shop",))
+    with opened(embedded) as memory:
+        memory.session(tenant="shop", channel="web", user="ana").end()
+    assert counts(luni("migrate", "--from", embedded, "--to", f"sqlite:///{tmp_path / 'o.db'}", "--json")[1]) == {"moved": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("--from", "mysql://x", "--to", "sqlite:///b.db"), 2),
+        (("--from", "sqlite:///there.db", "--to", "ftp://x"), 2),
+        (("--from", "sqlite:///there.db", "--to", "sqlite:///there.db"), 2),
+        (
+            (
+                "--from",
+                "sqlite:///there.db",
+            ),
+            2,
+        ),
+        (("--from", "sqlite:///missing.db", "--to", "sqlite:///b.db"), 1),
+        (("--from", "sqlite:///there.db", "--to", "redis://127.0.0.1:1/0"), 3),
+        (("--from", "redis://:s3cr3t-canary@127.0.0.1:1/0", "--to", "sqlite:///b.db"), 3),
+        (("--from", "sqlite:///there.db", "--to", "sqlite:///b.db", "--namespace", "a b"), 2),
+    ],
+)
+def test_bad_stores_are_one_line_and_a_status(luni, tmp_path, arguments, status):  # noqa: F811
+    fill(f"sqlite:///{tmp_path / 'there.db'}", tenants=("shop",))
+    told_status, out, err = luni("migrate", *arguments)
+    assert (told_status, out) == (status, "")
+    assert err.startswith("luni: ")
+    assert err.count("\n") == 1
