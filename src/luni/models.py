@@ -170,8 +170,9 @@ class SessionInfo(Discreet, frozen=True):
     """A session without its messages. Times are seconds since the epoch, by the server's clock.
 
     ``paused_until`` is ``None`` for a pause that somebody has to end; ``paused_by`` and ``paused_reason`` are what
-    `Session.pause` was given. ``damaged``: in a list, metadata or variables cannot be read and are left empty; `Session.info`
-    raises `Damaged` then. ``degraded``: the server is away, and this is what this host knew at ``as_of``.
+    `Session.pause` was given. ``damaged``: in a list, metadata or variables cannot be read and are left empty (in an
+    export of `Memory.export` messages, too); `Session.info` raises `Damaged` then. ``degraded``: the server is
+    away, and this is what this host knew at ``as_of``.
     """
 
     _shown = ("session_id", "channel", "message_count", "revision")

@@ -19,6 +19,7 @@ __all__ = [
     "blank_view",
     "context_of",
     "exported",
+    "exported_anyway",
     "find",
     "held",
     "in_place",
@@ -185,6 +186,19 @@ def _objects(view: ops.View) -> tuple[dict[str, Any], dict[str, Any]]:
     if not isinstance(variables, dict):
         raise Damaged("the stored variables are not a JSON object; they were left as they are")
     return wire.decode_object(view.metadata, "metadata"), variables
+
+
+def exported_anyway(address: Address, snapshot: ops.Snapshot, unsent: Iterable[bytes]) -> SessionExport | None:
+    """Return everything of a session that can be read, and whether that is all; with replies that only wait to be sent."""
+    if snapshot.view is None:
+        return None
+    messages, damaged = held(snapshot.view)
+    transcript, there = readable(reversed(snapshot.transcript)), {message.key for message in messages}
+    folded = [message for message in in_sending_order(unsent) if message.key not in there]
+    found = info(address, snapshot.view, snapshot.unanswered, strict=False)
+    if damaged or len(transcript) < len(snapshot.transcript):
+        found = msgspec.structs.replace(found, damaged=True)
+    return SessionExport(found, (*folded, *messages), tuple(transcript))
 
 
 def exported(address: Address, snapshot: ops.Snapshot) -> SessionExport | None:

@@ -13,6 +13,7 @@ from luni import (
     Memory,
     Message,
     Page,
+    Receipt,
     Received,
     SessionExport,
     SessionInfo,
@@ -35,6 +36,8 @@ def synchronous(memory: Memory) -> None:
     assert_type(session.export(), SessionExport | None)
     assert_type(session.update(SessionUpdate(variables={"a": 1})), int)
     assert_type(memory.sessions("t"), Page)
+    assert_type(memory.export("t", "u"), Page)
+    assert_type(memory.erase("t", "u"), Receipt)
     assert_type(memory.health(), Health)
     with memory.lock("t", "till", wait=1.0) as lock:
         assert_type(lock, Lock)

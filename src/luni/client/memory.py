@@ -149,8 +149,8 @@ class Memory(MemoryBase):
         """Return a page of all that is stored of a person at a tenant, or without ``user`` of a tenant.
 
         `SessionExport` for each session, the latest activity first, then `Booking` for each booking, expired and cancelled ones
-        too. Go on with the page's ``cursor`` until there is none. ``limit`` is 1 to 200; a page may have more bookings.
-        Raises `Damaged` if an item cannot be read.
+        too. Go on with the page's ``cursor`` until there is none. ``limit`` is 1 to 200; a page may have more bookings. What
+        cannot be read is left out: ``info.damaged`` says so of a session, `luni bookings reconcile` of a resource.
         """
         return self._run(None, self._export_flow(tenant, user, limit, cursor))  # type: ignore[no-any-return]
 

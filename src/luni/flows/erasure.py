@@ -142,7 +142,8 @@ def _sessions(base: Scope, tenant: str, user: str, limit: int, cursor: str | Non
             before = score
             if user in {"", address.user}:
                 snapshot = yield from attempt(base, ops.Read(address=address, transcript=True))
-                one = views.exported(address, snapshot)
+                waiting = yield from attempt(base, ops.Examine(kind="unsent", addresses=(address,)))
+                one = views.exported_anyway(address, snapshot, waiting.sessions[0].texts)
                 found += [one] if one else []
                 if len(found) >= limit:
                     return f"s:{before}.{passed}"

@@ -55,3 +55,22 @@ def test_a_tenants_export_goes_page_by_page(store: Store) -> None:
     for bad in ("x", "s:", "b:", 7, "s:1.2.3"):
         with pytest.raises(InvalidInput):
             memory.export("shop", cursor=bad)
+
+
+def test_what_cannot_be_read_stops_no_export(store: Store) -> None:
+    memory = store.open()
+    for user in ("ana", "bia"):
+        talk(of(memory, "web", user), "hi")
+    store.spoil_newest(of(memory, "web", "ana"))
+    found = {one.info.user: one for one in exported(memory, "shop")}
+    assert {user: one.info.damaged for user, one in found.items()} == {"ana": True, "bia": False}
+    assert [message.text for message in found["ana"].messages] == ["hi"]
+
+
+def test_a_reply_that_only_waits_to_be_sent_is_exported(store: Store) -> None:
+    memory = store.open(policies=POLICY)
+    talk(of(memory, "web"), *[f"zqtext {number}" for number in range(20)])
+    (one,) = exported(memory, "shop", USER)
+    said = [message.text for message in one.messages]
+    assert [text for text in said if text.startswith("re")] == [f"re: zqtext {number}" for number in range(20)]
+    assert one.info.folded > 0
