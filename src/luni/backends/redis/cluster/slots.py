@@ -26,7 +26,9 @@ def seeds_of(url: str) -> list[Node]:
     except ValueError:
         seeds = []
     if not seeds or parts.path.strip("/") not in {"", "0"}:
-        raise ConfigError("allowed is redis+cluster://[user:password@]host[:port][,host[:port]…]; a Cluster has no other databases")
+        raise ConfigError(
+            "allowed is redis+cluster://[user:password@]host[:port][,host[:port]…]; a Cluster has no other databases"
+        )
     return seeds
 
 
@@ -76,7 +78,9 @@ class Slots:
 
     def to_ask(self) -> list[Node]:
         """Return whom to ask for the map, those that were silent lately last."""
-        return sorted(dict.fromkeys((*self.primaries(), *self._nodes, *self._seeds)), key=lambda one: self._silent.get(one, 0.0))
+        return sorted(
+            dict.fromkeys((*self.primaries(), *self._nodes, *self._seeds)), key=lambda one: self._silent.get(one, 0.0)
+        )
 
     def doubt(self, node: Node | None = None) -> None:
         """Something is not where the map says, or ``node`` does not answer: ask for the map before the next call."""
