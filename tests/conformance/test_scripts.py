@@ -72,6 +72,7 @@ def code_of(script):
 OWN_KEYS = {
     "_prelude", "_agenda", "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "lock", "unlock", "renew",
     "bookings_in", "busy_in", "bookings_by", "recall", "resources", "bury", "tombstones", "traces", "vacate", "bookings_of",
+    "enlist", "settle", "withdraw", "delist", "point", "unpoint", "living",
 }  # fmt: skip
 """The scripts whose keys are not told by a prelude."""
 

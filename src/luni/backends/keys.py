@@ -3,7 +3,8 @@
 A session's keys follow the wire format of the deployed system (docs/reference/wire.md). Parts are percent-encoded
 outside ``[A-Za-z0-9_.@+=~-]``, so no id can smuggle a separator, a hash tag, a pattern or a newline.
 
-On a Cluster the namespace is a `Tagged` one: the same keys, with the literal braces that put into one slot what one script touches.
+On a Cluster the namespace is a `Tagged` one: the same keys, with literal braces that put into one slot what one script
+touches.
 """
 
 from __future__ import annotations

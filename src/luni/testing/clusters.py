@@ -1,4 +1,4 @@
-"""A Cluster of a test's own: three primaries, and replicas where they are asked for, on free loopback ports."""
+"""A Cluster of a test's own: three primaries, and replicas if asked for, on free loopback ports. Needs Redis 7.0 or newer."""
 
 from __future__ import annotations
 
@@ -56,12 +56,7 @@ class Cluster:
                 self.ask(one, "CLUSTER", "MEET", "127.0.0.1", self.port, self._buses[0])
             for number, one in enumerate(self.servers[:PRIMARIES]):
                 first, last = number * SLOTS // PRIMARIES, (number + 1) * SLOTS // PRIMARIES - 1
-                self.ask(
-                    one,
-                    "CLUSTER",
-                    "ADDSLOTSRANGE" if self._ranges(one) else "ADDSLOTS",
-                    *_words(first, last, self._ranges(one)),
-                )
+                self.ask(one, "CLUSTER", "ADDSLOTSRANGE", first, last)
             for number, one in enumerate(self.servers[PRIMARIES:]):
                 self._follow(one, self.servers[number])
             self.wait_until_whole()
@@ -75,13 +70,9 @@ class Cluster:
         self._buses.append(_free_port())
         return Server(self.kind, "--cluster-enabled", "yes", "--cluster-port", str(self._buses[-1]), *fast, *self._arguments)
 
-    def _ranges(self, server: Server) -> bool:
-        with self.client(server) as asked:
-            return int(str(asked.info("server")["redis_version"]).split(".")[0]) >= 7
-
     def client(self, server: Server) -> Any:
         """Return a plain client of one node; close it."""
-        return redis.Redis(port=server.port, decode_responses=True, socket_timeout=5, retry=None)
+        return redis.Redis(port=server.port, decode_responses=True, socket_timeout=5)
 
     def ask(self, server: Server, *words: str | int) -> Any:
         """Send one node a command."""
@@ -118,6 +109,27 @@ class Cluster:
             if found[0] <= slot <= found[1]:
                 return next(one for one in self.servers if one.port == found[2][1])
         raise RuntimeError(f"nobody has the slot {slot}")
+
+    def begin_moving(self, slot: int, to: Server) -> Server:
+        """Say that a slot is on its way to another node; return who has it."""
+        owner = self.owner(slot)
+        self.ask(to, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.name_of(owner))
+        self.ask(owner, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.name_of(to))
+        return owner
+
+    def move_keys(self, slot: int, owner: Server, to: Server) -> int:
+        """Bring a slot's keys to the other node; return how many there were."""
+        moved = 0
+        while found := self.ask(owner, "CLUSTER", "GETKEYSINSLOT", slot, 100):
+            self.ask(owner, "MIGRATE", "127.0.0.1", to.port, "", 0, 5000, "KEYS", *found)
+            moved += len(found)
+        return moved
+
+    def end_moving(self, slot: int, to: Server) -> None:
+        """Say that the other node has a slot, first to itself."""
+        name = self.name_of(to)
+        for one in (to, *[other for other in self.primaries() if other is not to]):
+            self.ask(one, "CLUSTER", "SETSLOT", slot, "NODE", name)
 
     def wait_until_whole(self) -> None:
         """Wait until every living node says that all slots are served, and knows all replicas as linked."""
@@ -176,10 +188,6 @@ class Cluster:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def _words(first: int, last: int, ranges: bool) -> tuple[int, ...]:  # noqa: FBT001  a private choice
-    return (first, last) if ranges else tuple(range(first, last + 1))
 
 
 def _free_port() -> int:

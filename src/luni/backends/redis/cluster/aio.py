@@ -120,7 +120,8 @@ class AsyncClusterBackend:
     def _line(self, node: Node, use: str) -> _NodeLine:
         line = self._lines.get((node, use))
         if line is None or not line.alive:
-            line = self._lines[node, use] = _NodeLine(self, connect.async_connection(*self._connection(node)))  # type: ignore[arg-type]  # all that a line asks of its backend
+            connection = connect.async_connection(*self._connection(node))
+            line = self._lines[node, use] = _NodeLine(self, connection)  # type: ignore[arg-type]  # all that a line asks of it
         return line
 
     def _connection(self, node: Node) -> tuple[type[Any], dict[str, Any]]:
@@ -181,9 +182,8 @@ class AsyncClusterBackend:
             syncs = await self._everywhere(("CONFIG", "GET", "appendfsync"))
         except BackendError:
             saves = syncs = []
-        return described_cluster(
-            self._place, self._slots.primaries(), infos, [a + b for a, b in zip(saves, syncs, strict=True)]
-        )
+        configs = [a + b for a, b in zip(saves, syncs, strict=True)]
+        return described_cluster(self._place, self._slots.primaries(), infos, configs)
 
     async def close(self) -> None:
         """Wait for what is on its way, then close the connections."""

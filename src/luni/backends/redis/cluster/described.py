@@ -15,7 +15,8 @@ def described_cluster(
     place: str, nodes: Sequence[Node], infos: Sequence[bytes], configs: Sequence[list[bytes]]
 ) -> dict[str, Any]:
     """Return what matters of all primaries' ``INFO`` and configuration (empty: not permitted): the weakest decides."""
-    found = [described(place, info, config) for info, config in zip(infos, configs or [None] * len(infos), strict=True)]
+    told: list[list[bytes] | None] = [*configs] if configs else [None for _ in infos]
+    found = [described(place, info, config) for info, config in zip(infos, told, strict=True)]
     weakest = min(found, key=lambda one: (one["eviction"] == "noeviction", one["append_only_file"], one["replicas"]))
     losses = list(dict.fromkeys(one["lost_on_power_failure"] for one in found))
     return weakest | {

@@ -1,15 +1,16 @@
 """An operation on a Cluster, step by step: what is sent to which slots, in which order. Generators that do no I/O.
 
 A session's script touches the six keys of its own slot. What lies in other slots is told of it by small scripts of their
-own, `enlist` before and `settle` after it, so that a crash between any two of them never leaves a session that owes an answer, or a
-message to send, off the tenant's lists; on a list and owing nothing is possible, and harmless.
+own, `enlist` before and `settle` after it, so that a crash between any two of them never leaves a session that owes an
+answer, or a message to send, off the tenant's lists; on a list and owing nothing is possible, and harmless.
 
-**To add an operation** on a session's own keys: an entry in `PROMISES` is all it takes. Its value says, of one operation, what the lists
-have to be told *before* its script: ``"waiting"`` or ``"unsent"`` if it may leave an unanswered or unsent message there, ``"session"``
-if it may begin a session, ``""`` if none of these. Its codec gives the six own keys first, as all do (the rest is cut off here); a script
-that leaves such messages takes the lists' version in the argument that `Call.version_at` names and hands it to ``vouch`` (_prelude.lua).
-Afterwards the lists are brought up to date with what is in the session then, whatever the operation was. An operation that has
-no ``session_id`` and ``ttl_ms`` of its own (of the session that is there afterwards) gives them in `SUBJECTS`.
+**To add an operation** on a session's own keys: an entry in `PROMISES` is all it takes. Its value says, of one operation,
+what the lists have to be told *before* its script: ``"waiting"`` or ``"unsent"`` if it may leave an unanswered or unsent
+message there, ``"session"`` if it may begin a session, ``""`` if none of these. Its codec gives the six own keys first and
+the id's key seventh, as all do (the rest is cut off here); a script that leaves such messages takes the lists' version in
+the argument that `Call.version_at` names and hands it to ``vouch`` (_prelude.lua). Afterwards the lists are brought up to
+date with what is in the session then, whatever the operation was. An operation that has no ``session_id`` and ``ttl_ms``
+of its own (of the session that is there afterwards) gives them in `SUBJECTS`.
 An operation of one slot needs nothing at all. One over several sessions needs an entry in `_SPREAD`.
 """
 
@@ -41,7 +42,7 @@ Steps = Generator[list[Chain] | Everywhere, Any, Any]
 OWN_KEYS = 6
 HOUR_MS = 3600_000
 LATEST = 20.0
-"""Seconds between telling the lists and sending the script. A sweeper drops nothing from a list that was told in the last minute."""
+"""Seconds between telling the lists and sending the script. A sweeper drops nothing that was told in the last minute."""
 
 
 def _accepts(op: ops.Open | ops.Receive) -> Promise:
@@ -139,7 +140,8 @@ class _Index:
         self._base = self._own.own[0].removesuffix(":ctx")
         self._id = call.keys[OWN_KEYS]
         subject = SUBJECTS.get(type(op))
-        self.session, self._ttl = subject(op) if subject else (op.session_id, getattr(op, "ttl_ms", 0))
+        found: tuple[str, int] = subject(op) if subject else (op.session_id, getattr(op, "ttl_ms", 0))
+        self.session, self._ttl = found
 
     def before(self, promise: Promise) -> list[Chain]:
         """Return what is told before a script: the lists, the session's id, the tenants."""
@@ -243,7 +245,7 @@ _IDLE_STATES = frozenset({"fenced", "full", "fold", "duplicate", "idle", "joined
 
 
 def _did_nothing(outcome: Any) -> bool:
-    """Whether an outcome says that nothing was changed; a repetition's says what the first one did, and tells the lists again."""
+    """Whether an outcome says that nothing was changed. A repetition's says what the first one did, so lists are told again."""
     if outcome is None or outcome is False or isinstance(outcome, BackendError | ops.Met | ops.Changed):
         return True
     if isinstance(outcome, ops.Updated):

@@ -1,10 +1,10 @@
-"""A Cluster from threads: connections of their own for each node; what one step sends to several nodes leaves before any reply is read."""
+"""A Cluster from threads: connections of their own for each node; one step sends to all its nodes, then reads from them."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from hiredis import pack_command
@@ -83,12 +83,12 @@ class ClusterBackend:
                     continue
                 lost: list[LuniError] = []
                 taken.append((connections, connection, groups[node], lost))
-                _guarded(connection, lost, lambda at=connection, all_=groups[node]: _send(at, all_))
+                _send(connection, groups[node], lost)
             for _, connection, chains, lost in taken:
                 for chain in chains:
                     replies: list[Any] = []
                     if not lost:
-                        _guarded(connection, lost, lambda at=connection, of=chain, to=replies: _read(at, of, to))
+                        _read(connection, chain, replies, lost)
                     chain.take([*replies, *lost][: len(chain.words())])
         except BaseException:
             for _, connection, _, _ in taken:
@@ -130,9 +130,8 @@ class ClusterBackend:
             saves, syncs = self._everywhere(("CONFIG", "GET", "save")), self._everywhere(("CONFIG", "GET", "appendfsync"))
         except BackendError:
             saves = syncs = []
-        return described_cluster(
-            self._place, self._slots.primaries(), infos, [a + b for a, b in zip(saves, syncs, strict=True)]
-        )
+        configs = [a + b for a, b in zip(saves, syncs, strict=True)]
+        return described_cluster(self._place, self._slots.primaries(), infos, configs)
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -145,27 +144,28 @@ def _fail(chains: Sequence[Chain], error: LuniError) -> None:
         chain.take([error])
 
 
-def _guarded(connection: Any, lost: list[LuniError], act: Callable[[], None]) -> None:
-    """Do something with a connection; if it is lost, drop it and note the error."""
-    try:
-        act()
-    except LOST as error:
-        connection.disconnect()
-        lost.append(Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}"))
+def _drop(connection: Any, error: Exception, lost: list[LuniError]) -> None:
+    connection.disconnect()
+    lost.append(Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}"))
 
 
-def _send(connection: Any, chains: Sequence[Chain]) -> None:
+def _send(connection: Any, chains: Sequence[Chain], lost: list[LuniError]) -> None:
     packed = [pack_command(words) for chain in chains for words in chain.on_the_wire()]
-    connection.send_packed_command((b"".join(packed),), check_health=False)
+    try:
+        connection.send_packed_command((b"".join(packed),), check_health=False)
+    except LOST as error:
+        _drop(connection, error, lost)
 
 
-def _read(connection: Any, chain: Chain, replies: list[Any]) -> None:
+def _read(connection: Any, chain: Chain, replies: list[Any], lost: list[LuniError]) -> None:
     """Read the replies to a chain; those to ``ASKING`` say nothing."""
-    wire = chain.on_the_wire()
-    for words in wire:
+    for words in chain.on_the_wire():
         try:
             reply = connection.read_response()
         except REPLIES as error:
             reply = error
+        except LOST as error:
+            _drop(connection, error, lost)
+            return
         if words != ("ASKING",):
             replies.append(reply)
