@@ -239,6 +239,11 @@ class MemoryBase:
                 items.append(Unanswered(*place, since_ms / 1000, (now_ms - since_ms) / 1000, session_of(scope)))
         return Page(tuple(items))
 
+    @staticmethod
+    def _reopened(backend: Any) -> bool:
+        keeper = getattr(backend, "keeper", None)
+        return bool(keeper is not None and keeper.open_bookings())
+
     def _unwell(self, backend: Any, error: LuniError) -> Health:
         """The store does not answer: with a fallback the memory goes on, degraded."""
         keeper = None if self._closed else getattr(backend, "keeper", None)

@@ -156,6 +156,9 @@ class AsyncMemory(MemoryBase):
     async def export(self, tenant: str, user: str | None = None, *, limit: int = 50, cursor: str | None = None) -> Page:
         return await self._run(None, self._export_flow(tenant, user, limit, cursor))  # type: ignore[no-any-return]
 
+    async def reopen_bookings(self) -> bool:
+        return await asyncio.to_thread(self._reopened, self._backend)
+
     async def health(self) -> Health:
         began = time.perf_counter()
         try:

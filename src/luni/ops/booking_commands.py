@@ -113,6 +113,9 @@ def reconcile(
     """
     with open_memory(settings_for(url), reading=file is None) as memory:
         found = agenda.reconcile(memory, tenant, resource or [], file, forget or [])
+        reopened = found.well and memory.reopen_bookings()
     report(as_json, found, lambda: week.reconciliation(found))
+    if reopened and not as_json:
+        stdout().print("The server had lost data: bookings were closed, and are open again on this host.")
     if not found.well:
         raise BookingError("there are conflicts that a person has to decide")

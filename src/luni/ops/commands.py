@@ -23,6 +23,7 @@ from luni.ops import screens, waiting
 from luni.ops.booking_commands import bookings
 from luni.ops.conversations import check_files
 from luni.ops.erasure_commands import add_to as add_erasure
+from luni.ops.journal_commands import journal
 from luni.ops.migrate_commands import migrate
 from luni.ops.redis_commands import redis_app
 from luni.ops.store import NotFound, data_dir, locate, missing_file, open_memory, settings_for
@@ -38,6 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 app.add_typer(redis_app, name="redis", rich_help_panel="Look after the store")
+app.add_typer(journal, name="journal", rich_help_panel="Look after the store")
 app.add_typer(bookings, name="bookings", rich_help_panel="Look after bookings")
 app.command("migrate", rich_help_panel="Look after the store")(migrate)
 add_erasure(app)
