@@ -161,9 +161,9 @@ class RedisStore(Store):
 
     def remembered(self, session):
         names = self.raw.hkeys(self.keys(session)["seen"])
-        records = [name for name in names if not name.startswith(b"r:") and name != b"#"]
+        records = [name for name in names if not name.startswith((b"r:", b"#"))]
         assert len(records) <= 128
-        assert len(names) <= 2 * 128 + 1
+        assert len(names) <= 2 * 128 + 2
         return len(records)
 
     def close(self):
