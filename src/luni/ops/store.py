@@ -20,9 +20,9 @@ class NotFound(LuniError):
 
 
 def settings_for(url: str | None) -> Settings:
-    """Return the settings of the environment, with another URL if one is given."""
+    """Return the settings of the environment; with another URL, if one is given, and that store alone."""
     settings = Settings.from_env()
-    return msgspec.structs.replace(settings, url=url) if url else settings
+    return msgspec.structs.replace(settings, url=url, fallback="") if url else settings
 
 
 def open_memory(settings: Settings, *, reading: bool = False, policies: Policies = None) -> Memory:

@@ -41,6 +41,9 @@ Steps = Generator[list[Chain] | Everywhere, Any, Any]
 
 OWN_KEYS = 6
 HOUR_MS = 3600_000
+TELLINGS = 16
+"""Somebody whose script comes after that of a later teller tells the lists anew, at most so often."""
+
 LATEST = 20.0
 """Seconds between telling the lists and sending the script. A sweeper drops nothing that was told in the last minute."""
 
@@ -143,9 +146,9 @@ class _Index:
         found: tuple[str, int] = subject(op) if subject else (op.session_id, getattr(op, "ttl_ms", 0))
         self.session, self._ttl = found
 
-    def before(self, promise: Promise) -> list[Chain]:
+    def before(self, promise: Promise, too_low: int) -> list[Chain]:
         """Return what is told before a script: the lists, the session's id, the tenants."""
-        lists = self.listing("enlist", self._ttl, self._own.channel, promise)
+        lists = self.listing("enlist", self._ttl, self._own.channel, promise, too_low)
         return [Chain((lists,)), self._pointing(self._id, self._base, 0), self._living()]
 
     def listing(self, script: str, *arguments: Any) -> Call:
@@ -190,16 +193,20 @@ class _Index:
 def _written(namespace: keys.Tagged, op: Any, promise: Promise) -> Steps:
     call = encode(namespace, op)
     index = _Index(namespace, op, call)
-    listed, pointed, began = None, 0, time.monotonic()
-    if promise:
-        listed, pointed = yield from _told_before(index, promise)
-        if call.version_at:
-            args = list(call.args)
-            args[call.version_at - 1] = listed.version
-            call = call._replace(args=args)
-        if time.monotonic() - began > LATEST:
-            raise Unavailable("the tenant's lists were told so long ago that they may have forgotten; nothing was sent")
-    (answers,) = yield [Chain((call._replace(keys=call.keys[:OWN_KEYS]), index.standing()), needed=1)]
+    listed, pointed, answers = None, 0, [[b"late", 0]]
+    for _ in range(TELLINGS):
+        if promise:
+            listed, created = yield from _told_before(index, promise, int(answers[0][1]))
+            pointed |= created
+            if call.version_at:
+                args = list(call.args)
+                args[call.version_at - 1] = listed.version
+                call = call._replace(args=args)
+        (answers,) = yield [Chain((call._replace(keys=call.keys[:OWN_KEYS]), index.standing()), needed=1)]
+        if not isinstance(answers[0], list) or answers[0][:1] != [b"late"]:
+            break
+    else:
+        raise Unavailable("so many write to this conversation that the tenant's lists cannot follow")
     outcome: Any
     try:
         outcome = _decoded(namespace, op, answers[0])
@@ -212,13 +219,16 @@ def _written(namespace: keys.Tagged, op: Any, promise: Promise) -> Steps:
     return outcome
 
 
-def _told_before(index: _Index, promise: Promise) -> Generator[list[Chain], Any, tuple[_Listed, int]]:
+def _told_before(index: _Index, promise: Promise, too_low: int) -> Generator[list[Chain], Any, tuple[_Listed, int]]:
     """Tell the lists; nothing of the operation itself has happened if that fails."""
+    began = time.monotonic()
     try:
-        (reply,), (pointed,), _ = yield index.before(promise)
+        (reply,), (created,), _ = yield index.before(promise, too_low)
     except Indeterminate as error:
         raise Unavailable(f"the tenant's lists cannot be told: {error}") from None
-    return _Listed(*reply), pointed
+    if time.monotonic() - began > LATEST:
+        raise Unavailable("the tenant's lists were told so long ago that they may have forgotten; nothing was sent")
+    return _Listed(*reply), created
 
 
 def _afterwards(

@@ -1,11 +1,11 @@
 -- Shared by every script of a session; the client puts it in front of each.
 --
 -- KEYS   1 …:ctx    HASH    fields of the wire, and ours: n settled count tokens folded rev pause fence writers loaded indexed queue
---                    locks lockers (see lock.lua) listed (on a Cluster) unsent o:{message id} (a reply that waits to be marked as sent)
+--                    locks lockers (see lock.lua) unsent o:{message id} (a reply that waits to be marked as sent)
 --                    stamps t:{field} w:{writer}
 --        2 …:msgs   LIST    the newest 20 messages, newest first
 --        3 …:locks  STRING  the lease, owner|token; any other form is somebody's and is left alone
---        4 …:seen   HASH    {digest} = n|state|token|attempt|answer|ms · r:{slot} = digest · # = last n
+--        4 …:seen   HASH    {digest} = n|state|token|attempt|answer|ms · r:{slot} = digest · # = last n · #v = version (on a Cluster)
 --        5 …:fold   LIST    messages that left the 20 and wait to be folded, oldest first
 --        6 …:log    LIST    transcript, newest first
 --        7 id STRING · 8 client STRING · 9 sessions ZSET by activity · 10 waiting ZSET by oldest arrival ·
@@ -286,10 +286,17 @@ local function read_queue(c, ticket)
   return queue, mine
 end
 
--- On a Cluster the tenant's lists are told beforehand what a script does, each time under a higher version: this one is true now.
--- Nothing is taken off the lists under another version than the highest that is true.
-local function vouch(fields, version)
-  if (version or '') ~= '' and num(redis.call('HGET', CTX, 'listed')) < tonumber(version) then with(fields, { 'listed', version }) end
+-- On a Cluster the tenant's lists are told beforehand what a script does, each time under a higher version; nothing is taken off
+-- them under another version than the highest of which the script was executed. So one that comes after a higher one has to be
+-- told anew: what it told may have been taken off. The answer of such a script.
+local function too_late(version)
+  if (version or '') == '' then return nil end
+  local highest = num(redis.call('HGET', SEEN, '#v'))
+  return tonumber(version) <= highest and { 'late', digits(highest) } or nil
+end
+
+local function vouch(version)
+  if (version or '') ~= '' then redis.call('HSET', SEEN, '#v', version) end
 end
 
 -- When the oldest reply that waits to be marked as sent was stored, without that of `field`.

@@ -8,7 +8,7 @@
 --       22 on a Cluster, the version under which the tenant's lists were told of this
 -- Order: mark, message id, pause, lease, effect.
 -- Reply {state, ms, session id, token, cut, attempt, created, arrival, clock, timestamp, answer, fields, msgs, fold, ms to gather}
---       or {'session', id} · {'superseded'} · {'full'} · {'fold'}
+--       or {'session', id} · {'superseded'} · {'full'} · {'fold'} · {'late', version}: the lists have to be told anew
 
 local writer, seq, session, ttl, seen_ttl = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local member, lease, digest = ARGV[6], tonumber(ARGV[10]), ARGV[11]
@@ -106,6 +106,8 @@ end
 local most = tonumber(ARGV[15])
 if most > 0 then redis.call('LLEN', LOG) end
 local known = read_index(c, member)
+local late = too_late(ARGV[22])
+if late then return late end
 
 -- effect
 local key_clock, now = clock(c), NOW
@@ -122,9 +124,9 @@ if state == 'open' then
   token = digits(math.max(num(c[FENCE]) + 1, US))
   with(fields, { 'fence', token })
 end
-vouch(fields, ARGV[22])
 hset(with(fields, { 'n', digits(n), 'settled', digits(settled), 'count', digits(count), 'tokens', digits(tokens),
   'lastActivity', now, 'updated_at', key_clock, 'token_est', c[TOKEN_EST] or '0', 'stats', stats(c, count) }))
+vouch(ARGV[22])
 if not exists then
   clear_remains()
   if msgs then msgs, fold = {}, {} end

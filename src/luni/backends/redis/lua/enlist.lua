@@ -2,7 +2,8 @@
 --
 -- KEYS  1 sessions ZSET · 2 waiting ZSET · 3 channels ZSET · 4 unsent ZSET · 5 luni:tenant:{cliente}:listed HASH member = version (µs):
 --       it grows with everything that a session may owe, and nothing is taken off a list under another version than was seen
--- ARGV  1 member · 2 ttl ms · 3 channel · 4 what it may owe: waiting, unsent or session (nothing: it may only begin)
+-- ARGV  1 member · 2 ttl ms · 3 channel · 4 what it may owe: waiting, unsent or session (nothing: it may only begin) ·
+--       5 a version that is known to be too low
 -- Reply {version, version before, score among the sessions before, now, was it put among the waiting (1/0), the unsent (1/0)}
 
 local HOUR_MS, MINUTE_MS, LIST_MS = 3600000, 60000, 31 * 86400000
@@ -19,7 +20,7 @@ redis.call('ZSCORE', UNSENT, member)
 local longest = math.max(ttl, tonumber(redis.call('ZRANGE', CHANNELS, -1, -1, 'WITHSCORES')[2] or 0))
 local version = before
 if owes ~= 'session' then
-  version = digits(math.max(us, (tonumber(before) or 0) + 1))
+  version = digits(math.max(us, (tonumber(before) or 0) + 1, tonumber(ARGV[5]) + 1))
   redis.call('HSET', LISTED, member, version)
 end
 local at = digits(now)

@@ -10,7 +10,7 @@
 -- Order: mark, pause, token, effect. The messages are placed after the cut, before what arrived meanwhile. A reply that lost its
 -- mark to a later operation of its writer is told by its records.
 -- Reply {'released' | 'kept', ms, clock, cut, attempt, fields, msgs, fold} or {'superseded'} · {'full'} ·
---       {'fenced', why} · {'changed', metadata, context}
+--       {'fenced', why} · {'changed', metadata, context} · {'late', version}: the lists have to be told anew
 
 local writer, seq, session, ttl, seen_ttl, member = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local token, cut, lease, settle_as = ARGV[8], tonumber(ARGV[9]), ARGV[10], ARGV[11]
@@ -66,6 +66,8 @@ local added, first_unsent = #ARGV - 29, tonumber(ARGV[27])
 local unsent = first_unsent > 0 and num(redis.call('HGET', CTX, 'unsent')) + added - first_unsent + 1
 if unsent and unsent > UNSENT_MAX then return { 'full' } end
 if unsent and UNSENT then redis.call('ZSCORE', UNSENT, member) end
+local late = too_late(ARGV[28])
+if late then return late end
 
 -- effect
 local key_clock, now, opened_at = clock(c), NOW, num(c[ACTIVITY])
@@ -83,8 +85,8 @@ if folds > 0 then
   c[FOLDED], c[SUMMARY] = digits(num(c[FOLDED]) + folds), ARGV[22]
   with(fields, { 'summary', ARGV[22], 'folded', c[FOLDED] })
 end
-vouch(fields, ARGV[29])
 hset(fields)
+vouch(ARGV[29])
 c[COUNT], c[TOKENS], c[SETTLED], c[REV], c[TOKEN_EST] = digits(count), digits(tokens), digits(math.max(settled, cut)), digits(rev), ARGV[24]
 c[ACTIVITY] = now
 if folds > 0 then redis.call('LTRIM', FOLD, folds, -1) end

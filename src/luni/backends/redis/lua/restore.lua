@@ -67,7 +67,7 @@ local function write_seen()
   give('HSET', SEEN, first[5], last[5])
   local new = names(first[5], last[5])
   for i = 1, #s.seen, 2 do
-    if not new[s.seen[i]] then redis.call('HDEL', SEEN, s.seen[i]) end
+    if not new[s.seen[i]] and s.seen[i] ~= '#v' then redis.call('HDEL', SEEN, s.seen[i]) end
   end
   redis.call('PEXPIREAT', SEEN, digits(seen_ends))
 end
