@@ -6,7 +6,7 @@ import redis.exceptions as driver
 
 from luni.errors import BackendError, Damaged, LuniError, Unavailable
 
-__all__ = ["is_demoted", "refused"]
+__all__ = ["is_demoted", "is_unauthenticated", "refused"]
 
 # The server says no before it does anything: the operation can be tried again elsewhere or later.
 _REFUSALS = (
@@ -23,6 +23,13 @@ _DAMAGE = {
 def is_demoted(error: Exception) -> bool:
     """Whether a server says that it is no primary any more."""
     return isinstance(error, driver.ReadOnlyError) or "READONLY" in str(error)
+
+
+def is_unauthenticated(error: Exception) -> bool:
+    """Whether a server does not know (any more) who the connection's user is: it has executed nothing."""
+    if isinstance(error, driver.AuthenticationError):
+        return True
+    return "unauthenticated" in str(error)  # what it says to more than ten arguments, before it closes the connection
 
 
 def refused(error: Exception) -> LuniError:
