@@ -53,8 +53,8 @@ def plain_url(url: str) -> tuple[str, list[tuple[str, int]], str] | None:
 def _address(text: str) -> tuple[str, int]:
     """Return a host and its port; an IPv6 address stands in brackets where a port follows."""
     if text.startswith("["):
-        host, _, port = text[1:].partition("]")
-        if not _is_ipv6(host) or (port and not port.startswith(":")):
+        host, end, port = text[1:].partition("]")
+        if not end or not _is_ipv6(host) or (port and not port.startswith(":")):
             raise ValueError(text)
         return host, int(port[1:] or DEFAULT_PORT)
     host, _, port = (text, "", "") if _is_ipv6(text) else text.partition(":")

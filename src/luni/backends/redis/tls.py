@@ -20,7 +20,7 @@ __all__ = ["hint", "options"]
 _FILES = {"tls_ca": "ssl_ca_certs", "tls_cert": "ssl_certfile", "tls_key": "ssl_keyfile"}
 _NAMES = {"ssl_ca_certs": "REDIS_TLS_CA", "ssl_certfile": "REDIS_TLS_CERT", "ssl_keyfile": "REDIS_TLS_KEY"}
 
-_HUNG_UP = ("RESET BY PEER", "CONNECTION CLOSED", "BROKEN PIPE")
+_HUNG_UP = ("RESET BY PEER", "CONNECTION CLOSED", "WHILE READING", "WHILE WRITING", "EOF OCCURRED")
 
 _WEAKER = ("ssl_exclude_verify_flags", "ssl_ciphers", "ssl_ocsp_context")
 """Options of a URL that can take the verification away, or its meaning."""
