@@ -107,6 +107,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_max_length: int = 10_000
     pool_min: int = 0
     pool_max: int = 50
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    password_file: str = ""
+    credentials: Callable[[], Any] | None = None
+    sentinel_username: str = ""
+    sentinel_password: str = ""
+    sentinel_password_file: str = ""
     durability: Literal["normal", "full"] = "normal"
     noeviction: bool = False
     wait_replicas: int | None = None
@@ -131,11 +139,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             bounds.check(_ENV_BY_FIELD.get(name, name), getattr(self, name))
         _choice("LUNI_DURABILITY", self.durability, ("normal", "full"))
         _choice("LOG_LEVEL", self.log_level, _LEVELS)
-        for name in ("url", "fallback", "redis_url", "data_dir", "policies_file", "namespace"):
+        for name in ("url", "fallback", "redis_url", "data_dir", "policies_file", "namespace", *_LINKS):
             if not isinstance(getattr(self, name), str):
                 raise ConfigError(f"{_ENV_BY_FIELD[name]}: must be a str")
         if self.fallback not in {"", "0"} and not self.fallback.startswith("sqlite:///"):
             raise ConfigError("LUNI_FALLBACK: allowed are sqlite:///relative.db, sqlite:////absolute.db and 0")
+        if self.credentials is not None and not callable(self.credentials):
+            raise ConfigError("credentials: must be callable; it returns (user, password)")
         if not isinstance(self.noeviction, bool):
             raise ConfigError("LUNI_NOEVICTION: allowed are 0 and 1")
         if not self.namespace or len(self.namespace) > MAX_NAMESPACE or not set(self.namespace) <= _NAMESPACE:
@@ -299,6 +309,13 @@ ENVIRONMENT: dict[str, tuple[str, Callable[[str, str], Any]]] = {
     "REDIS_QUEUE_MAX_LENGTH": ("queue_max_length", _whole),
     "REDIS_POOL_MIN": ("pool_min", _whole),
     "REDIS_POOL_MAX": ("pool_max", _whole),
+    "REDIS_TLS_CA": ("tls_ca", _text),
+    "REDIS_TLS_CERT": ("tls_cert", _text),
+    "REDIS_TLS_KEY": ("tls_key", _text),
+    "REDIS_PASSWORD_FILE": ("password_file", _text),
+    "REDIS_SENTINEL_USERNAME": ("sentinel_username", _text),
+    "REDIS_SENTINEL_PASSWORD": ("sentinel_password", _text),
+    "REDIS_SENTINEL_PASSWORD_FILE": ("sentinel_password_file", _text),
     "LUNI_DURABILITY": ("durability", _text),
     "LUNI_NOEVICTION": ("noeviction", _flag),
     "LUNI_WAIT_REPLICAS": ("wait_replicas", _whole),
@@ -320,6 +337,9 @@ _READ = frozenset(ENVIRONMENT)
 _OTHER_TOOLS = frozenset({"LUNI_REQUIRE"})
 
 _LANGUAGES = ("en", "pt")
+_LINKS = (
+    "tls_ca", "tls_cert", "tls_key", "password_file", "sentinel_username", "sentinel_password", "sentinel_password_file",
+)  # fmt: skip
 
 _BOUNDS = {
     "ttl": Bounds(1, MAX_TTL),

@@ -2,63 +2,14 @@
 
 import asyncio
 import gc
-import socket
-import ssl
-import threading
-import time
 import warnings
 
 import pytest
 import trustme
+from front import TlsFront
 
 from luni import AsyncMemory, Memory
 from luni.errors import Unavailable
-
-
-class TlsFront:
-    """A TLS front door of a plain server, on a loopback port of its own; counts what clients said to it, decrypted."""
-
-    def __init__(self, server, certificate, *, slow=0.0):
-        self._slow = slow
-        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        certificate.configure_cert(self._context)
-        self._server = server
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.said = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                plain, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(plain,), daemon=True).start()
-
-    def _serve(self, plain):
-        try:
-            client = self._context.wrap_socket(plain, server_side=True)
-        except OSError:
-            return plain.close()
-        behind = socket.create_connection(("127.0.0.1", self._server.port))
-        threading.Thread(target=self._pump, args=(behind, client), daemon=True).start()
-        return self._pump(client, behind, count=True)
-
-    def _pump(self, source, sink, *, count=False):
-        try:
-            while data := source.recv(65536):
-                self.said += len(data) if count else 0
-                sink.sendall(data)
-        except OSError:
-            pass
-        finally:
-            time.sleep(self._slow if count else 0)
-            source.close()
-            sink.close()
-
-    def close(self):
-        self._listener.close()
 
 
 @pytest.fixture

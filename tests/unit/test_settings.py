@@ -7,7 +7,7 @@ import pytest
 
 from luni import Memory, Policy, Settings
 from luni.errors import ConfigError
-from luni.settings import ENVIRONMENT, policy_for
+from luni.settings import _LINKS, ENVIRONMENT, policy_for
 
 DAY = 24 * 3600
 
@@ -77,7 +77,11 @@ def test_a_bad_time_to_live_is_an_error_at_start_that_names_it(bad):
 
 @pytest.mark.parametrize(
     "name",
-    sorted(name for name, (field, _) in ENVIRONMENT.items() if field not in {"url", "data_dir", "redis_url", "policies_file"}),
+    sorted(
+        name
+        for name, (field, _) in ENVIRONMENT.items()
+        if field not in {"url", "data_dir", "redis_url", "policies_file", *_LINKS}
+    ),
 )
 def test_a_bad_value_is_an_error_that_names_the_setting(name):
     with pytest.raises(ConfigError, match=name):

@@ -24,6 +24,7 @@ from luni.settings import ENVIRONMENT, Settings
 
 __all__ = ["Diagnosis", "Setting", "examine"]
 
+_SECRET = frozenset({"sentinel_password"})
 _LOST_WITH_THE_MACHINE = frozenset({"tmpfs", "ramfs"})
 
 
@@ -69,7 +70,7 @@ def examine(settings: Settings) -> Diagnosis:
         locks_and_bookings=_promise(place, settings) if not problem else "cannot be told: the store does not answer",
         versions=versions,
         store=place,
-        warnings=_warnings(place) + _file_warnings(settings.url),
+        warnings=_warnings(place) + _file_warnings(settings.url) + _secret_warnings(settings),
         settings=_settings(settings),
     )
 
@@ -162,6 +163,13 @@ def _file_warnings(url: str) -> list[str]:
     return found
 
 
+def _secret_warnings(settings: Settings) -> list[str]:
+    if settings.url.startswith("sqlite:"):
+        return []
+    paths = [Path(path) for path in (settings.password_file, settings.sentinel_password_file, settings.tls_key) if path]
+    return [f"others may read {path}: chmod 600 it" for path in paths if path.is_file() and path.stat().st_mode & 0o077]
+
+
 def _file_system(path: Path) -> str:
     """Return the type of the file system a path is on; ``""`` where that cannot be told (not Linux)."""
     try:
@@ -185,6 +193,8 @@ def _as_set(name: str, value: Any) -> str:
     field, parse = ENVIRONMENT[name]
     if value is None or value == "":
         return "not set"
+    if field in _SECRET:
+        return "set"
     if field in {"url", "redis_url"}:
         return _place(str(value))
     if not isinstance(value, float):
@@ -196,14 +206,17 @@ def _place(url: str) -> str:
     """Return a URL without credentials and options."""
     if url.startswith("sqlite:"):
         return url.partition("?")[0] if "@" not in url else "sqlite:…"
+    scheme, _, rest = url.partition("://")
+    if "+" in scheme:  # several hosts
+        netloc, slash, path = rest.partition("?")[0].partition("/")
+        return f"{scheme}://{netloc.rpartition('@')[2]}{slash}{path if '@' not in path else '…'}"
     try:
         parts = urlsplit(url)
-        if "+" in parts.scheme:  # Sentinels, or nodes of a Cluster
-            return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         raise ConfigError(
             "a URL (LUNI_URL, REDIS_URL or --url) cannot be read; it is not shown, it may hold a password"
         ) from None
     path = "/…" if "@" in parts.path else parts.path
-    return f"{parts.scheme}://{parts.hostname or ''}{port}{path}"
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}{path}"

@@ -20,7 +20,7 @@ from hiredis import pack_command
 from luni.backends.redis import connect
 from luni.backends.redis.call import Call, with_replicas
 from luni.backends.redis.codec import decode, encode, unreadable
-from luni.backends.redis.errors import is_demoted, refused
+from luni.backends.redis.errors import is_demoted, is_unauthenticated, refused
 from luni.backends.redis.info import described
 from luni.errors import BackendError, Indeterminate, LuniError, Unavailable
 from luni.operations import Operation
@@ -40,7 +40,7 @@ _REPLIES = (driver.ResponseError, driver.BusyLoadingError, driver.Authentication
 class _Entry:
     """A command on its way: who waits for it, and what it means."""
 
-    __slots__ = ("command", "future", "operation", "sent_at", "text")
+    __slots__ = ("command", "future", "operation", "renewed", "sent_at", "text")
 
     def __init__(self, future: asyncio.Future[Any], operation: Operation | None, command: tuple[Any, ...], text: bytes) -> None:
         self.future = future
@@ -48,6 +48,7 @@ class _Entry:
         self.command = command
         self.text = text
         self.sent_at = math.inf
+        self.renewed = False
 
     def fail(self, error: LuniError) -> None:
         """Tell the caller, if there still is one."""
@@ -90,7 +91,7 @@ class _Line:
             async with asyncio.timeout(self._backend.timeout):  # AUTH and SELECT wait for replies, too
                 await self._backend.connect(self._connection)
         except (*_LOST, *_REPLIES) as error:
-            known = refused(error) if isinstance(error, _REPLIES) else Unavailable(f"the server cannot be reached: {error}")
+            known = refused(error) if isinstance(error, _REPLIES) else self._backend.unreachable(error)
             await self._die(known)
             return
         loop = asyncio.get_running_loop()
@@ -144,11 +145,27 @@ class _Line:
         if isinstance(error, driver.NoScriptError) and entry.command[0] == "EVALSHA":
             entry.command = ("EVAL", entry.text, *entry.command[2:])
             self.submit(entry)
+        elif is_unauthenticated(error) and not entry.renewed:
+            self._renew([entry, *self._awaited, *self._gathered])
         else:
             entry.fail(refused(error))
             if self._backend.follows and is_demoted(error):
                 loop = asyncio.get_running_loop()
                 self._backend.keep(loop.create_task(self._die(Indeterminate("the server is a replica now"))))
+
+    def _renew(self, entries: list[_Entry]) -> None:
+        """The server does not know who this is, so it executed none of these: once more, with fresh credentials."""
+        self._awaited.clear()
+        self._gathered.clear()
+        other = self._backend.line_in_place_of(self)
+        for entry in entries:
+            if entry.command[0] == "WAIT":  # it would wait for what another connection has written
+                entry.fail(Unavailable("the connection was made anew"))
+                continue
+            entry.renewed, entry.sent_at = True, math.inf
+            other.submit(entry)
+        again = Unavailable("the connection was made anew")
+        self._backend.keep(asyncio.get_running_loop().create_task(self._die(again)))
 
     def _look(self) -> None:
         """Replies come in order, so the oldest one tells whether the server has fallen silent."""
@@ -239,8 +256,21 @@ class AsyncRedisBackend:
             self._loop, self._lines = loop, {}
         line = self._lines.get(use)
         if line is None or not line.alive:
-            line = self._lines[use] = _Line(self, connect.async_connection(self._kind, self._arguments))
+            line = self._lines[use] = self._new_line()
         return line
+
+    def _new_line(self) -> _Line:
+        return _Line(self, connect.async_connection(self._kind, self._arguments))
+
+    def line_in_place_of(self, former: _Line) -> _Line:
+        """Return a new line that takes what the former one would have taken."""
+        other = self._new_line()
+        self._lines |= {use: other for use, line in self._lines.items() if line is former}
+        return other
+
+    def unreachable(self, error: Exception) -> Unavailable:
+        """Return what a connection that could not be made means."""
+        return connect.unreachable(error, self._arguments)
 
     def _submit_on(
         self, line: _Line, operation: Operation | None, command: tuple[Any, ...], text: bytes = b""

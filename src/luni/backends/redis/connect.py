@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis.asyncio.connection as driver_async
 import redis.connection as driver
@@ -11,11 +10,11 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-from luni.backends.redis import sentinel
-from luni.errors import ConfigError
+from luni.backends.redis import credentials, sentinel, tls
+from luni.errors import ConfigError, Unavailable
 from luni.settings import Settings
 
-__all__ = ["async_connection", "connection_arguments", "place", "sync_connection", "watched"]
+__all__ = ["async_connection", "connection_arguments", "place", "sync_connection", "unreachable", "watched"]
 
 _PINNED: dict[str, Any] = {
     "retry": None,  # luni owns the retries: the client's repeat writes
@@ -54,6 +53,9 @@ def connection_arguments(url: str, settings: Settings, *, asynchronous: bool) ->
         raise ConfigError("the URL's host is not a host name") from None
     kind = found.pop("connection_class", module.Connection)
     found.pop("max_connections", None)
+    found |= tls.options(found, settings, encrypted=kind is module.SSLConnection, asynchronous=asynchronous)
+    whose = credentials.provider(found, settings)
+    found = {name: value for name, value in found.items() if name not in {"username", "password"}} | whose
     arguments: dict[str, Any] = {
         "socket_timeout": settings.timeout,
         "socket_connect_timeout": settings.connect_timeout,
@@ -78,11 +80,13 @@ def async_connection(kind: type[Any], arguments: dict[str, Any]) -> Any:
     return kind(**arguments | {"retry": None, "socket_timeout": None})
 
 
+def unreachable(error: Exception, arguments: dict[str, Any]) -> Unavailable:
+    """Return what a connection that could not be made means for the caller, with what its TLS files have to do with it."""
+    return Unavailable(f"the server cannot be reached: {error}{tls.hint(error, arguments)}")
+
+
 def place(url: str) -> str:
     """Return where a URL leads, without credentials or options."""
-    parts = urlsplit(url)
-    if "," in parts.netloc:
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("?")[0].partition("#")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"

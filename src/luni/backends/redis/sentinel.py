@@ -6,13 +6,15 @@ Connections are dropped when a server says that it is a replica now.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import redis.asyncio.sentinel as driver_async
 import redis.exceptions as errors
 import redis.sentinel as driver
 
+from luni.backends.redis.credentials import sentinel_provider
 from luni.errors import ConfigError
 from luni.settings import Settings
 
@@ -20,6 +22,7 @@ __all__ = ["AsyncPrimary", "Primary", "plain_url"]
 
 SCHEMES = {"redis+sentinel": "redis", "valkey+sentinel": "redis", "rediss+sentinel": "rediss", "valkeys+sentinel": "rediss"}
 DEFAULT_PORT = 26379
+_SILENT = (errors.ConnectionError, errors.TimeoutError, errors.ResponseError)
 _SENTINEL: Any = driver.Sentinel  # their constructors have no types
 _ASYNC_SENTINEL: Any = driver_async.Sentinel
 
@@ -33,25 +36,39 @@ def plain_url(url: str) -> tuple[str, list[tuple[str, int]], str] | None:
     scheme = url.partition("://")[0]
     if scheme not in SCHEMES:
         return None
+    rest, _, query = url.partition("://")[2].partition("?")
+    netloc, _, path = rest.partition("/")
+    credentials, at, hosts = netloc.rpartition("@")
+    name, _, database = path.strip("/").partition("/")
     try:
-        parts = urlsplit(url)
-        credentials, at, hosts = parts.netloc.rpartition("@")
-        name, _, database = parts.path.strip("/").partition("/")
         sentinels = [_address(one) for one in hosts.split(",")]
     except ValueError:
-        sentinels, name, database = [], "", ""
+        sentinels = []
     if not sentinels or not name or "/" in database:
         raise ConfigError("allowed is redis+sentinel://[user:password@]host[:port][,host[:port]…]/name[/database]")
-    query = f"?{parts.query}" if parts.query else ""
-    first = f"{sentinels[0][0]}:{sentinels[0][1]}"
-    return f"{SCHEMES[scheme]}://{credentials}{at}{first}/{database or 0}{query}", sentinels, unquote(name)
+    query = f"?{query}" if query else ""
+    return f"{SCHEMES[scheme]}://{credentials}{at}localhost/{database or 0}{query}", sentinels, unquote(name)
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":") if text.count(":") == 1 else (text, "", "")
+    """Return a host and its port; an IPv6 address stands in brackets where a port follows."""
+    if text.startswith("["):
+        host, end, port = text[1:].partition("]")
+        if not end or not _is_ipv6(host) or (port and not port.startswith(":")):
+            raise ValueError(text)
+        return host, int(port[1:] or DEFAULT_PORT)
+    host, _, port = (text, "", "") if _is_ipv6(text) else text.partition(":")
     if not host:
         raise ValueError(text)
     return host, int(port or DEFAULT_PORT)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class _Watched:
@@ -64,8 +81,17 @@ class _Watched:
             "socket_timeout": patience,
             "socket_connect_timeout": patience,
             "retry": None,
+            **sentinel_provider(settings),
             **{key: value for key, value in arguments.items() if key.startswith("ssl")},
+            "ssl": "ssl_cert_reqs" in arguments,
         }
+
+    def _unknown(self, why: list[str]) -> errors.ConnectionError:
+        return errors.ConnectionError("; ".join((f"no Sentinel knows a primary named {self._name!r}", *why)))
+
+    def _found(self, asked: Any, masters: Any) -> tuple[str, int] | None:
+        state = masters.get(self._name)
+        return (state["ip"], state["port"]) if state and asked.check_master_state(state, self._name) else None
 
     @staticmethod
     def _check_role(reply: Any) -> None:
@@ -78,9 +104,18 @@ class Primary(_Watched):
 
     def address(self) -> tuple[str, int]:
         """Return where the primary is now; raise the client's own error if no Sentinel knows."""
+        why: list[str] = []
         found: Any = _SENTINEL(self._sentinels, sentinel_kwargs=self._options)
         try:
-            return found.discover_master(self._name)  # type: ignore[no-any-return]
+            for one, (host, port) in zip(found.sentinels, self._sentinels, strict=True):
+                try:
+                    place = self._found(found, one.sentinel_masters())
+                except _SILENT as error:
+                    why.append(f"{host}:{port}: {error}")
+                    continue
+                if place:
+                    return place
+            raise self._unknown(why)
         finally:
             for one in found.sentinels:
                 one.close()
@@ -96,9 +131,18 @@ class AsyncPrimary(_Watched):
 
     async def address(self) -> tuple[str, int]:
         """Return where the primary is now; raise the client's own error if no Sentinel knows."""
+        why: list[str] = []
         found: Any = _ASYNC_SENTINEL(self._sentinels, sentinel_kwargs=self._options)
         try:
-            return await found.discover_master(self._name)  # type: ignore[no-any-return]
+            for one, (host, port) in zip(found.sentinels, self._sentinels, strict=True):
+                try:
+                    place = self._found(found, await one.sentinel_masters())
+                except _SILENT as error:
+                    why.append(f"{host}:{port}: {error}")
+                    continue
+                if place:
+                    return place
+            raise self._unknown(why)
         finally:
             for one in found.sentinels:
                 await one.aclose()

@@ -14,7 +14,7 @@ from hiredis import pack_command
 from luni.backends.redis import connect
 from luni.backends.redis.call import Call, Wait, with_replicas
 from luni.backends.redis.codec import decode, encode, unreadable
-from luni.backends.redis.errors import is_demoted, refused
+from luni.backends.redis.errors import is_demoted, is_unauthenticated, refused
 from luni.backends.redis.info import described
 from luni.errors import BackendError, Indeterminate, Unavailable
 from luni.operations import Operation
@@ -61,16 +61,22 @@ class Connections:
             connection = self._idle.pop()
         except IndexError:
             connection = connect.sync_connection(self._kind, self._arguments)
+        return self.renewed(connection, stale=False)
+
+    def renewed(self, connection: Any, *, stale: bool) -> Any:
+        """Return the connection connected: if it is ``stale``, with credentials asked for anew."""
         try:
-            self._connect(connection)
-            if self._stale(connection):
+            if not stale:
+                self._connect(connection)
+                stale = self._stale(connection)
+            if stale:
                 connection.disconnect()
                 self._connect(connection)
         except (*_LOST, *_REPLIES) as error:
             connection.disconnect()
             if isinstance(error, _REPLIES):
                 raise refused(error) from None
-            raise Unavailable(f"the server cannot be reached: {error}") from None
+            raise connect.unreachable(error, self._arguments) from None
         return connection
 
     def _connect(self, connection: Any) -> None:
@@ -151,12 +157,23 @@ class RedisBackend:
     def _confirmed(self, connection: Any, wait: Wait) -> int:
         """Return how many replicas have what this connection has written; a server that does not say so has none."""
         try:
-            return int(self._send(connection, "WAIT", wait.replicas, wait.ms))
+            return int(self._send_once(connection, "WAIT", wait.replicas, wait.ms))
         except _REPLIES as error:
             logger.warning("the server does not wait for its replicas: %s", type(error).__name__)
             return 0
 
     def _send(self, connection: Any, *command: Any) -> Any:
+        """Send a command; a server that does not know who this is has executed nothing: once more, with fresh credentials."""
+        try:
+            return self._send_once(connection, *command)
+        except _REPLIES as error:
+            if not is_unauthenticated(error):
+                raise
+        self._connections.renewed(connection, stale=True)
+        return self._send_once(connection, *command)
+
+    @staticmethod
+    def _send_once(connection: Any, *command: Any) -> Any:
         try:
             connection.send_packed_command((pack_command(command),), check_health=False)
             return connection.read_response()
