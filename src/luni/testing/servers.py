@@ -56,6 +56,11 @@ class Server:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return Path(self._folder)
+
+    @property
     def pid(self) -> int:
         """Its process id."""
         if self._process is None:

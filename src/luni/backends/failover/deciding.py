@@ -97,7 +97,9 @@ def _graver(failure: BackendError, former: BackendError | None) -> BackendError:
 
 def _locally(operation: ops.Operation, error: BackendError | None = None) -> Step:
     outage = getattr(operation, "outage", "answer")
-    if outage == "refuse" and not isinstance(error, Indeterminate):
+    if outage == "refuse":
+        if isinstance(error, Indeterminate):
+            raise error  # it may have happened: that is not a refusal
         raise Degraded("the server is away, and the policy is to refuse messages then; nothing was stored")
     if outage == "accept" and isinstance(operation, ops.Open):
         return (yield from _accepting(operation))

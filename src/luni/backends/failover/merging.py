@@ -15,7 +15,7 @@ import msgspec
 from luni import operations as ops
 from luni import wire
 from luni.backends.failover.entries import Entry
-from luni.backends.failover.texts import keys_of, name_of, order_of, put, reheaded, with_head
+from luni.backends.failover.texts import keys_of, name_of, order_of, put, put_back, reheaded, with_head
 from luni.context import extractive, foldable
 from luni.errors import Backlog, Damaged
 from luni.models import Message
@@ -79,6 +79,7 @@ class Session:
             return "expired"
         mark = self.marks.get(operation.writer) if isinstance(operation, ops.Write) else None
         if mark is not None and isinstance(operation, ops.Write) and mark.seq >= operation.seq:
+            self._put_back(entry, operation)
             self._note_lease(entry)
             if isinstance(operation, ops.Reply):
                 self._give_back(entry, operation)
@@ -96,6 +97,15 @@ class Session:
         if isinstance(operation, ops.Write):
             self.marks[operation.writer] = ops.Mark(operation.writer, operation.seq, entry.at_ms, result)
         return "replayed"
+
+    def _put_back(self, entry: Entry, op: ops.Write) -> None:
+        """A server that was asleep executes a command late, under a late clock: its messages go where they belong."""
+        prefix = f"{op.writer}-{op.seq}.".encode()
+        if entry.clock_ms:
+            put_back(self.texts, prefix, entry.clock_ms)
+            self.transcript.reverse()
+            put_back(self.transcript, prefix, entry.clock_ms)
+            self.transcript.reverse()
 
     def _touch(self, entry: Entry) -> None:
         at = self.at
@@ -203,11 +213,12 @@ class Session:
         if not entry.lease or not self.at.session_id:
             return
         token = int(entry.lease.rpartition("|")[2])
-        if token < self.at.fence:
-            return  # a later turn was opened meanwhile
+        mine = [one for one in self._waiting() if entry.cut is None or one.n <= entry.cut]
+        if token < self.at.fence or not mine:
+            return  # a later turn was opened meanwhile, or this one is over
         self.set(lease=entry.lease, lease_end_ms=entry.lease_end_ms, fence=max(self.at.fence, token))
-        for one in self._waiting():
-            if one.token != token and (entry.cut is None or one.n <= entry.cut):
+        for one in mine:
+            if one.token != token:
                 self.arrivals[one.digest] = msgspec.structs.replace(one, token=token, attempt=one.attempt + 1)
 
     # messages that answer

@@ -9,9 +9,10 @@ from luni import operations as ops
 from luni import wire
 from luni.models import REMOVE
 
-__all__ = ["Order", "head", "keys_of", "name_of", "numbered", "order_of", "put", "reheaded", "with_head"]
+__all__ = ["Order", "dated", "head", "keys_of", "name_of", "numbered", "order_of", "put", "put_back", "reheaded", "with_head"]
 
 _KEY = re.compile(rb'^\{"k":"(\d+)-([^"]*)-(\d+)\.(\d+)"')
+_CLOCK = re.compile(rb'^(\{"k":")\d+')
 _NUMBER = re.compile(rb'^(\{"k":"[^"]*","n":)\d+')
 _HEAD = re.compile(rb'^\{"k":"[^"]*","n":\d+,"timestamp":\d+,')
 Order = tuple[int, bytes, int, int]
@@ -27,6 +28,12 @@ def name_of(text: bytes) -> bytes:
     """Return what tells a message from any other: who wrote it in which operation, whatever clock it was stored under."""
     found = _KEY.match(text)
     return b"%b-%b.%b" % found.group(2, 3, 4) if found else text
+
+
+def dated(text: bytes, clock_ms: int) -> bytes:
+    """Return a stored message under this clock, if that is earlier than its own."""
+    order = order_of(text)
+    return _CLOCK.sub(rb"\g<1>%013d" % clock_ms, text) if order is not None and clock_ms < order[0] else text
 
 
 def put(texts: list[bytes], text: bytes) -> None:
@@ -57,6 +64,14 @@ def with_head(stored: bytes, text: bytes) -> bytes:
 def reheaded(text: bytes, key: bytes, n: int, timestamp_ms: int) -> bytes:
     """Return a stored message with another key, number and time."""
     return _HEAD.sub(head(key, n, timestamp_ms).replace(b"\\", rb"\\"), text)
+
+
+def put_back(texts: list[bytes], prefix: bytes, clock_ms: int) -> None:
+    """Put what an operation has stored under a later clock than this one where it belongs; the oldest is first."""
+    late = [one for one in texts if name_of(one).startswith(prefix) and one != dated(one, clock_ms)]
+    for one in late:
+        texts.remove(one)
+        put(texts, dated(one, clock_ms))
 
 
 def keys_of(patch: ops.Patch | None, *, within: str = "") -> dict[str, Any]:
