@@ -187,7 +187,8 @@ class _Index:
 def _written(namespace: keys.Tagged, op: Any, promise: Promise) -> Steps:
     call = encode(namespace, op)
     index = _Index(namespace, op, call)
-    listed, pointed, answers = None, 0, [[b"late", 0]]
+    listed, pointed = None, 0
+    answers: list[Any] = [[b"late", 0]]
     for _ in range(TELLINGS):
         if promise:
             listed, created = yield from _told_before(index, promise, int(answers[0][1]))
