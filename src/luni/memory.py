@@ -98,10 +98,11 @@ class MemoryBase:
         """Return a memory on the store at ``url``. No I/O, and nothing is read from the environment.
 
         ``url`` is ``sqlite:///file.db``, ``sqlite:////absolute/file.db``, ``sqlite://`` (in memory), or ``redis://``,
-        ``rediss://``, ``valkey://``, ``unix://``, or with Sentinels ``redis+sentinel://host,host/name``. ``policies`` says how
-        each tenant's channel is served; ``fallback`` is a local file (``sqlite:///local.db``) to go on from while the server
-        is away, with a journal beside it; ``namespace`` replaces the leading ``luni`` of the keys; ``on_event`` is told what
-        happened; ``settings`` are fields of `Settings`. Raises `ConfigError`.
+        ``rediss://``, ``valkey://``, ``unix://``, or with Sentinels ``redis+sentinel://host,host/name``, or a Cluster's
+        ``redis+cluster://host,host``, whose keys have other names than a single server's. ``policies`` says how each tenant's
+        channel is served; ``fallback`` is a local file (``sqlite:///local.db``) to go on from while the server is away, with a
+        journal beside it; ``namespace`` replaces the leading ``luni`` of the keys; ``on_event`` is told what happened;
+        ``settings`` are fields of `Settings`. Raises `ConfigError`.
         """
         if not isinstance(url, str):
             raise ConfigError("the URL must be a str")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 import time
 
 import pytest
+from booking_worker import DAY, QUARTER
 from redis.crc import key_slot
 
 from conftest import require
@@ -311,3 +313,28 @@ def test_the_doctor_shows_all_nodes(cluster):
         assert examine(Settings(url=cluster.url)).locks_and_bookings.startswith("refused")
     finally:
         cluster.ask(cluster.servers[1], "CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+def test_a_booking_is_pending_until_its_nodes_replica_has_it(replicated, run, namespace):
+    memory = run.open(replicated.url, namespace=namespace, replica_timeout=0.3)
+    agenda = memory.agenda("shop", "chair")
+    assert run(agenda.hold(DAY, DAY + QUARTER, by="ana", id="b1")).state == "held"
+    primaries = replicated.primaries()
+    for one in replicated.servers:
+        if one not in primaries:
+            one.signal(signal.SIGSTOP)
+    assert run(agenda.confirm("b1")).state == "pending"
+    assert run(memory.session(tenant="shop", channel="web", user="ana").receive("hi", message_id="1")).state == "accepted"
+
+
+def test_credentials_are_every_nodes(run, namespace):
+    require("valkey")
+    with Cluster() as nodes:
+        for one in nodes.servers:
+            nodes.ask(one, "CONFIG", "SET", "requirepass", "s3cret")
+        for url, works in ((nodes.url, False), (nodes.url.replace("//", "//:s3cret@"), True)):
+            memory = run.open(url, namespace=namespace, max_retries=0)
+            assert run(memory.health()).ok is works
+        for user in ("ana", "rui", "eva", "ivo"):
+            run(memory.session(tenant="shop", channel="web", user=user).append("user", "hi"))
+        assert len(run(memory.sessions("shop")).items) == 4
