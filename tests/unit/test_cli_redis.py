@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +22,9 @@ from redis import Redis
 from test_cli import alone, luni, told  # noqa: F401  fixtures
 
 from luni.ops.redis_commands import IMAGE
+from luni.ops.redis_lock import only_one
 from luni.ops.redis_process import ProcessEngine
+from luni.testing.sentinels import Sentinels
 
 
 @pytest.fixture
@@ -354,3 +357,122 @@ def test_a_container_that_was_asked_for_needs_an_engine(luni, port):  # noqa: F8
     status, _, err = luni("redis", "setup", "--port", str(port), "--engine", "container")
     assert status == 1
     assert "no container engine answers" in err
+
+
+# changes, and two at once
+
+
+def test_another_maxmemory_is_told_to_the_server_and_kept(luni, ready, tmp_path):  # noqa: F811
+    status, _, err = luni("redis", "setup", "--maxmemory", "64mb")
+    assert status == 0
+    assert "64mb now (before: 256mb)" in err
+    for _ in range(2):
+        assert told(luni("redis", "status", "--json")[1])["memory_limit_bytes"] == 64 << 20
+        luni("redis", "cleanup", "--keep-data")
+        luni("redis", "setup")
+    assert (tmp_path / "data" / "luni" / "redis" / "server.conf").stat().st_mode & 0o777 == 0o600
+
+
+def test_less_memory_than_the_server_holds_is_refused(luni, ready, tmp_path):  # noqa: F811
+    status, _, err = luni("redis", "setup", "--maxmemory", "100kb")
+    assert status == 2
+    assert "nothing was changed" in err
+    assert note_of(tmp_path)["maxmemory"] == "256mb"
+    assert told(luni("redis", "status", "--json")[1])["memory_limit_bytes"] == 256 << 20
+
+
+def test_another_port_is_told_how_and_then_the_server_is_there_with_its_data(luni, ready, tmp_path):  # noqa: F811
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        other = probe.getsockname()[1]
+    luni("replay", "talk.jsonl")
+    keys = told(luni("redis", "status", "--json")[1])["keys"]
+    status, _, err = luni("redis", "setup", "--port", str(other))
+    assert status == 2
+    assert "cleanup --keep-data" in err
+    assert told(luni("redis", "setup", "--port", str(ready), "--json")[1])["port"] == ready
+    luni("redis", "cleanup", "--keep-data")
+    found = told(luni("redis", "setup", "--port", str(other), "--json")[1])
+    assert (found["port"], found["env"]) == (other, "written")
+    assert f":{other}/" in (tmp_path / ".env").read_text()
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+    assert told(luni("redis", "status", "--json")[1])["keys"] == keys
+
+
+def test_a_containers_maxmemory_is_changed_and_its_port_is_not(luni, port, engine, tmp_path):  # noqa: F811
+    luni("redis", "setup", "--port", str(port))
+    assert luni("redis", "setup", "--maxmemory", "64mb")[0] == 0
+    (made,) = engine.containers.values()
+    assert "maxmemory 64mb" in made["files"]["etc/luni/server.conf"]
+    luni("redis", "cleanup", "--keep-data")
+    status, _, err = luni("redis", "setup", "--port", str(port + 1))
+    assert status == 2
+    assert "container" in err
+
+
+def test_one_setup_at_a_time(luni, port, tmp_path):  # noqa: F811
+    base = tmp_path / "data" / "luni"
+    with only_one(base):
+        status, _, err = luni("redis", "setup", "--port", str(port))
+        assert status == 3
+        assert "another luni redis setup or cleanup is at work" in err
+    assert not base.exists()
+    assert luni("redis", "setup", "--port", str(port))[0] == 0
+    with only_one(base):
+        assert luni("redis", "cleanup", "--yes")[0] == 3
+    assert luni("redis", "cleanup", "--yes")[0] == 0
+    assert not base.exists()
+
+
+def test_eight_setups_at_once_make_one_server(luni, port, tmp_path):  # noqa: F811
+    command = [sys.executable, "-m", "luni.cli", "redis", "setup", "--port", str(port), "--json"]
+    crew = [subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(8)]
+    outcomes = [(one.communicate()[1], one.returncode) for one in crew]
+    assert {status for _, status in outcomes} <= {0, 3}, outcomes
+    assert any(status == 0 for _, status in outcomes)
+    assert told(luni("redis", "setup", "--json")[1])["made"] is False
+    assert told(luni("redis", "status", "--json")[1])["connected_clients"] == 1
+
+
+def test_a_server_that_was_killed_is_down_with_the_way_to_start_it(luni, ready, tmp_path):  # noqa: F811
+    os.kill(note_of(tmp_path)["pid"], signal.SIGKILL)
+    time.sleep(0.2)
+    status, _, err = luni("redis", "status")
+    assert status == 3
+    assert "is down; luni redis setup starts it" in err
+
+
+def test_ctrl_c_ends_following_with_one_line(luni, ready, tmp_path):  # noqa: F811
+    command = [sys.executable, "-m", "luni.cli", "redis", "logs", "--follow", "-n", "1"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+        _, err = following.communicate(timeout=10)
+    assert (following.returncode, err.strip()) == (130, "luni: interrupted")
+
+
+def test_status_by_a_url_shows_no_password_in_json_either(luni, ready, tmp_path):  # noqa: F811
+    url = dotenv.dotenv_values(tmp_path / ".env")["REDIS_URL"]
+    out = luni("redis", "status", "--url", url, "--json")[1]
+    assert told(out)["place"] == f"redis://127.0.0.1:{ready}/0"
+    assert note_of(tmp_path)["password"] not in out
+    assert luni("redis", "status", "--url", url.replace("redis://", "valkey://"))[0] == 0
+    assert luni("redis", "status", "--url", "redis+nonsense://x")[0] == 2
+
+
+def test_status_of_a_primary_behind_sentinels(luni):  # noqa: F811
+    with Sentinels("valkey") as pair:
+        found = told(luni("redis", "status", "--url", pair.url, "--json")[1])
+        assert found["place"] == pair.url
+        status, _, err = luni("redis", "status", "--url", pair.url.replace(pair.name, "nobody"))
+        assert status == 3
+        assert "no Sentinel knows" in err
+
+
+def test_a_home_that_is_not_there_yet_is_made(luni, port, monkeypatch, tmp_path):  # noqa: F811
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("LUNI_DATA_DIR", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "no" / "home"))
+    assert luni("redis", "setup", "--port", str(port))[0] == 0
+    assert luni("redis", "cleanup", "--yes")[0] == 0
+    assert not (tmp_path / "no" / "home" / ".local" / "share" / "luni").exists()

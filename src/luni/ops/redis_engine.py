@@ -109,9 +109,18 @@ class ContainerEngine:
                 },
             )
         )  # fmt: skip
+        self._put(container, setup)
+        return msgspec.structs.replace(setup, program=setup.image, socket=self.socket)
+
+    def _put(self, container: Any, setup: Setup) -> None:
         text = configuration(setup, bind="0.0.0.0", port=INSIDE_PORT, directory="/data")  # noqa: S104  within the container
         self._do(lambda: container.put_archive("/", _archive(text.encode())))
-        return msgspec.structs.replace(setup, program=setup.image, socket=self.socket)
+
+    def configure(self, setup: Setup) -> None:
+        """Put the configuration into the container anew."""
+        container = self._do(lambda: self._container(setup))
+        if container is not None:
+            self._put(container, setup)
 
     def _fetch(self, image: str, say: Callable[[str], None]) -> None:
         import docker.errors  # noqa: PLC0415  an extra

@@ -16,7 +16,7 @@ from typing import Literal
 import redis
 
 from luni.errors import Unavailable
-from luni.ops.redis_server import Setup, client_of, configuration
+from luni.ops.redis_server import Setup, client_of, configuration, private
 
 __all__ = ["ProcessEngine"]
 
@@ -66,10 +66,13 @@ class ProcessEngine:
         say("writing its configuration, with a password of its own")
         folder = Path(setup.folder)
         (folder / "data").mkdir(mode=0o700)
-        text = configuration(setup, bind="127.0.0.1", port=setup.port, directory=str(folder / "data"))
-        with os.fdopen(os.open(self._config(setup), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
+        self.configure(setup)
         return msgspec.structs.replace(setup, program=self.program() or "")
+
+    def configure(self, setup: Setup) -> None:
+        """Write the configuration, whole or not at all."""
+        text = configuration(setup, bind="127.0.0.1", port=setup.port, directory=str(Path(setup.folder) / "data"))
+        private(self._config(setup), text.encode())
 
     @staticmethod
     def _config(setup: Setup) -> Path:

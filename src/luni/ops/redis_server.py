@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -10,7 +13,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-__all__ = ["Engine", "Setup", "client_of", "configuration"]
+from luni.backends.redis import connect
+from luni.errors import ConfigError
+from luni.settings import Settings
+
+__all__ = ["Engine", "Setup", "client_at", "client_of", "configuration", "private"]
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +54,9 @@ class Engine(Protocol):
     def prepared(self, setup: Setup, say: Callable[[str], None]) -> Setup:
         """Make what the server needs, without starting it; return what is to be noted."""
 
+    def configure(self, setup: Setup) -> None:
+        """Write the configuration anew; it holds from the next start."""
+
     def start(self, setup: Setup) -> Setup:
         """Start the server; return what is to be noted now."""
 
@@ -74,6 +84,33 @@ def client_of(setup: Setup) -> Any:
     )  # fmt: skip
 
 
+def client_at(url: str, settings: Settings) -> Any:
+    """Return a plain client of the server at a URL of any form that luni opens; it tries once.
+
+    Raises `ConfigError` for a URL that is none, and `Unavailable` where the way there cannot be found.
+    """
+    maker = CLIENTS.get(url.partition("://")[0].partition("+")[2])
+    if maker is None:
+        raise ConfigError("the URL's scheme is not one of a Redis server")
+    return maker(url, settings)
+
+
+def _single(url: str, settings: Settings) -> Any:
+    """A server, or the primary that Sentinels watch."""
+    kind, arguments, primary = connect.watched(url, settings, asynchronous=False)
+    if primary is not None:
+        try:
+            arguments["host"], arguments["port"] = primary.address()
+        except redis.RedisError as error:
+            raise connect.unreachable(error, arguments) from None
+    arguments["retry"] = Retry(NoBackoff(), 0)
+    return redis.Redis.from_pool(redis.ConnectionPool(connection_class=kind, **arguments))
+
+
+CLIENTS: dict[str, Callable[[str, Settings], Any]] = {"": _single, "sentinel": _single}
+"""By what a scheme says after its ``+``."""
+
+
 def configuration(setup: Setup, *, bind: str, port: int, directory: str) -> str:
     """Return the server's configuration: the password stands here, never in an argument."""
     return "\n".join(
@@ -90,3 +127,15 @@ def configuration(setup: Setup, *, bind: str, port: int, directory: str) -> str:
             "",
         )
     )
+
+
+def private(path: Path, text: bytes) -> None:
+    """Write a file that is its owner's alone, whole or not at all."""
+    handle, new = tempfile.mkstemp(dir=path.parent)  # 0600, and nobody's before
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+        Path(new).replace(path)
+    except BaseException:
+        Path(new).unlink(missing_ok=True)
+        raise

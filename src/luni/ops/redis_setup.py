@@ -6,11 +6,9 @@ loopback only, a generated password that stands in files of mode 0600 and nowher
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -23,24 +21,39 @@ import redis
 
 from luni.errors import ConfigError, InvalidInput, Unavailable
 from luni.ops.redis_engine import ContainerEngine
+from luni.ops.redis_lock import only_one
 from luni.ops.redis_process import ProcessEngine
-from luni.ops.redis_server import Engine, Setup, client_of
+from luni.ops.redis_server import Engine, Setup, client_of, private
 from luni.ops.store import NotFound
 
-__all__ = ["Cleaned", "Ready", "ServerStatus", "Setup", "cleanup", "client_of", "find", "logs", "setup", "status"]
+__all__ = [
+    "Cleaned",
+    "Ready",
+    "ServerStatus",
+    "Setup",
+    "cleanup",
+    "client_of",
+    "find",
+    "logs",
+    "setup",
+    "status",
+    "status_here",
+]
 
 START_SECONDS = 30.0
 PORTS_TRIED = 50
+DEFAULT_PORT = 6379
+DEFAULT_MEMORY = "256mb"
 OURS = ("REDIS_URL", "USE_REDIS")
 Say = Callable[[str], None]
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a set-up is asked for. ``kind`` is ``auto``, ``container`` or ``process``."""
+    """What a set-up is asked for. ``kind`` is ``auto``, ``container`` or ``process``; ``None``: as it is, or the default."""
 
     kind: str
-    port: int
-    maxmemory: str
+    port: int | None
+    maxmemory: str | None
     image: str
     env_file: Path
 
@@ -109,11 +122,17 @@ def engine_of(found: Setup) -> Engine:
 
 
 def setup(base: Path, wanted: Wanted, *, force: bool, say: Say) -> Ready:
-    """Set a server up, or start the one that was; return when it answers."""
+    """Set a server up, or start the one that was, changed as ``wanted`` asks where that is safe; return when it answers."""
+    _check_env(wanted.env_file.resolve())
+    with only_one(base):
+        return _set_up(base, wanted, force=force, say=say)
+
+
+def _set_up(base: Path, wanted: Wanted, *, force: bool, say: Say) -> Ready:
     found, env_file = find(base), wanted.env_file.resolve()
-    _check_env(env_file)
+    former = _url(found) if found else ""
     with closing(engine_of(found) if found else _engine(wanted.kind, say)) as engine:
-        ready = found or _new(base, engine, wanted, say)
+        ready = _changed(engine, found, wanted, say) if found else _new(base, engine, wanted, say)
         if found and engine.alive(found):
             say(f"a server of luni's is running already on port {found.port}")
         else:
@@ -123,10 +142,46 @@ def setup(base: Path, wanted: Wanted, *, force: bool, say: Say) -> Ready:
             ready = engine.start(ready)
             _keep(ready)
         _wait(engine, ready)
-    env = _write_env(ready, env_file, force=force)
+    env = _write_env(ready, env_file, former, force=force)
     if env != "kept" and str(env_file) not in ready.env_files:
         _keep(msgspec.structs.replace(ready, env_files=(*ready.env_files, str(env_file))))
     return Ready(ready.kind, ready.program, ready.port, ready.folder, str(env_file), env, made=found is None)
+
+
+def _changed(engine: Engine, found: Setup, wanted: Wanted, say: Say) -> Setup:
+    """Return the set-up as it is asked for now. Raises `InvalidInput`, with how to go on, if that would harm what runs."""
+    port, memory = wanted.port or found.port, wanted.maxmemory or found.maxmemory
+    if (port, memory) == (found.port, found.maxmemory):
+        return found
+    alive = engine.alive(found)
+    if port != found.port:
+        if found.kind == "container":
+            way = "a container's cannot be changed: luni redis cleanup (its data goes), then setup again"
+            raise InvalidInput(f"the server was set up on port {found.port}; {way}; nothing was changed")
+        if alive:
+            way = f"luni redis cleanup --keep-data stops it, then luni redis setup --port {port} starts it there with its data"
+            raise InvalidInput(f"the server runs on port {found.port}: {way}; nothing was changed")
+        _check_port(port)
+    changed = msgspec.structs.replace(found, port=port, maxmemory=memory)
+    if memory != found.maxmemory and alive:
+        _set_memory(found, memory)
+        say(f"the server may use {memory} now (before: {found.maxmemory})")
+    engine.configure(changed)
+    _keep(changed)
+    return changed
+
+
+def _set_memory(found: Setup, memory: str) -> None:
+    """Tell a server that runs how much it may use; less than it holds would make it refuse every write."""
+    size = int(memory[:-2]) << {"kb": 10, "mb": 20, "gb": 30}[memory[-2:]]
+    try:
+        with client_of(found) as client:
+            used = int(client.info("memory")["used_memory"])
+            if size < used:
+                raise InvalidInput(f"--maxmemory {memory}: the server holds {used >> 20} MB already; nothing was changed")
+            client.config_set("maxmemory", memory)
+    except redis.RedisError as error:
+        raise Unavailable(f"the server does not take another maxmemory: {type(error).__name__}") from None
 
 
 def _check_env(path: Path) -> None:
@@ -158,23 +213,21 @@ def _engine(kind: str, say: Say) -> Engine:
 
 
 def _new(base: Path, engine: Engine, wanted: Wanted, say: Say) -> Setup:
-    _check_port(wanted.port)
+    port = wanted.port or DEFAULT_PORT
+    _check_port(port)
     folder = folder_of(base)
-    for one in (base, folder):
-        one.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     if any(folder.iterdir()):
         raise InvalidInput(f"{folder} holds files that no setup knows of; move them away first")
     made = Setup(
-        id=secrets.token_hex(8), kind=engine.kind, port=wanted.port, password=secrets.token_urlsafe(32),
-        maxmemory=wanted.maxmemory, folder=str(folder), image=wanted.image, env_files=(),
+        id=secrets.token_hex(8), kind=engine.kind, port=port, password=secrets.token_urlsafe(32),
+        maxmemory=wanted.maxmemory or DEFAULT_MEMORY, folder=str(folder), image=wanted.image, env_files=(),
     )  # fmt: skip
     try:
         made = engine.prepared(made, say)
         _keep(made)
     except BaseException:  # nothing is left of what could not be made
         shutil.rmtree(folder)
-        if not any(base.iterdir()):
-            base.rmdir()
         engine.remove(made)
         raise
     return made
@@ -182,18 +235,6 @@ def _new(base: Path, engine: Engine, wanted: Wanted, say: Say) -> Setup:
 
 def _keep(found: Setup) -> None:
     private(Path(found.folder) / "setup.json", msgspec.json.encode(found))
-
-
-def private(path: Path, text: bytes) -> None:
-    """Write a file that is its owner's alone, whole or not at all."""
-    handle, new = tempfile.mkstemp(dir=path.parent)  # 0600, and nobody's before
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text)
-        Path(new).replace(path)
-    except BaseException:
-        Path(new).unlink(missing_ok=True)
-        raise
 
 
 def _check_port(port: int, *, ours: bool = False) -> None:
@@ -235,14 +276,14 @@ def _url(found: Setup) -> str:
     return f"redis://:{found.password}@127.0.0.1:{found.port}/0"
 
 
-def _write_env(found: Setup, env_file: Path, *, force: bool) -> Literal["written", "kept", "unchanged"]:
+def _write_env(found: Setup, env_file: Path, former: str, *, force: bool) -> Literal["written", "kept", "unchanged"]:
     """Write the URL where luni reads it; a file that is there is left alone but with ``force``, or if it says so already."""
     wanted = {"REDIS_URL": _url(found), "USE_REDIS": "1"}
     if env_file.exists():
         there = dotenv.dotenv_values(env_file)
         if {name: there.get(name) for name in OURS} == wanted:
             return "unchanged"
-        if not force:
+        if not force and not (former and there.get("REDIS_URL") == former):  # what setup wrote, it may follow
             return "kept"
         for name, value in wanted.items():
             dotenv.set_key(env_file, name, value, quote_mode="never")
@@ -273,6 +314,15 @@ def status(place: str, client: Any, *, kind: str = "") -> ServerStatus:
     )  # fmt: skip
 
 
+def status_here(found: Setup) -> ServerStatus:
+    """Return what the server that was set up says of itself; raise `Unavailable` if it is down, with how to start it."""
+    with closing(engine_of(found)) as engine:
+        if not engine.alive(found):
+            raise Unavailable(f"the server on port {found.port} is down; luni redis setup starts it with all that it holds")
+    with client_of(found) as client:
+        return status(f"127.0.0.1:{found.port}", client, kind=found.kind)
+
+
 def logs(base: Path, *, lines: int, follow: bool) -> Iterator[str]:
     """Yield the last lines of the server's log, and with ``follow`` what comes."""
     found = find(base)
@@ -284,6 +334,11 @@ def logs(base: Path, *, lines: int, follow: bool) -> Iterator[str]:
 
 def cleanup(base: Path, found: Setup, *, keep_data: bool) -> Cleaned:
     """Stop the server and remove what setup made, and nothing else; with ``keep_data`` another setup starts it again."""
+    with only_one(base):
+        return _clean(found, keep_data=keep_data)
+
+
+def _clean(found: Setup, *, keep_data: bool) -> Cleaned:
     with closing(engine_of(found)) as engine:
         stopped = engine.stop(found)
         if engine.running(found):
@@ -293,8 +348,6 @@ def cleanup(base: Path, found: Setup, *, keep_data: bool) -> Cleaned:
         engine.remove(found)
     removed = [line for env_file in found.env_files for line in _clean_env(found, Path(env_file))]
     shutil.rmtree(found.folder)
-    if base.is_dir() and not any(base.iterdir()):
-        base.rmdir()
     return Cleaned(stopped, data_removed=True, env_lines_removed=removed)
 
 
