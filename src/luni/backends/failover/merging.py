@@ -70,8 +70,6 @@ class Session:
             stamps=tuple(sorted(self.stamps.items())),
         )
 
-    # one entry
-
     def merge(self, entry: Entry, now_ms: int) -> Outcome:
         """Let an entry catch up; return what became of it."""
         operation = entry.operation
@@ -155,8 +153,6 @@ class Session:
     def _wins(self, name: str, entry: Entry) -> bool:
         return entry.stamp > self.stamps.get(name, "")
 
-    # messages that arrive
-
     def accept(self, entry: Entry, op: ops.Receive | ops.Open) -> str | None:
         """Accept a message, if there is one and it was not accepted before."""
         draft = op.draft
@@ -221,8 +217,6 @@ class Session:
             if one.token != token:
                 self.arrivals[one.digest] = msgspec.structs.replace(one, token=token, attempt=one.attempt + 1)
 
-    # messages that answer
-
     def reply(self, entry: Entry, op: ops.Reply) -> str | None:
         """Store an answer, whoever holds the lease by now, and settle what it answered if nobody else did."""
         if any(one.answer == op.owner for one in self.arrivals.values()):
@@ -273,8 +267,6 @@ class Session:
         self.settle_watermark()
         return f"appended,{n},{entry.clock_ms},{entry.stamp_ms}"
 
-    # fields
-
     def update(self, entry: Entry, op: ops.Update) -> str:
         """Change fields that nobody changed later."""
         changes = self._changes(entry, op)
@@ -319,8 +311,6 @@ class Session:
             if op.paused:
                 self.set(lease="", lease_end_ms=0)
         return ""
-
-    # stored messages
 
     def amend(self, _entry: Entry, op: ops.Amend) -> str | None:
         """Replace a message's text wherever it is kept; its place and number stay."""
