@@ -27,6 +27,7 @@ __all__ = ["Journal", "Kept", "Listed", "Standing"]
 _SQL = (files("luni.backends.failover") / "journal.sql").read_text(encoding="utf-8")
 JOURNAL_SCHEMA = Schema(0x6C756E6A, (_SQL,))  # "lunj"
 PAGE_BYTES = 4096
+_WAITS = "SELECT 1 FROM entry WHERE namespace = ? AND tenant = ? AND channel = ? AND user = ? AND state = 'p' LIMIT 1"
 _OF = "namespace = ? AND tenant = ? AND channel = ? AND user = ? AND state = 'p'"
 
 
@@ -100,8 +101,11 @@ class Journal:
 
     def waits(self, address: Address) -> bool:
         """Return whether something of this session waits to be replayed: what comes next has to wait behind it."""
-        with self._connection() as connection:
-            return connection.execute(f"SELECT 1 FROM entry WHERE {_OF} LIMIT 1", self._key(address)).fetchone() is not None
+        key = (self._namespace, address.tenant, address.channel, address.user)
+        try:  # on the way of every operation, so without a context manager
+            return self._connections.take().execute(_WAITS, key).fetchone() is not None
+        except apsw.Error as error:
+            raise translated(error, place=self.place) from None
 
     def has(self, address: Address, writer: str, seq: int) -> bool:
         """Return whether this very operation waits to be replayed."""

@@ -36,8 +36,10 @@ __all__ = ["Keeper", "impatient", "journal_path"]
 logger = logging.getLogger("luni")
 
 SNAPSHOTS_A_ROUND = 200
-DUTY = 0.2
-"""The part of the time that snapshots may take: the rest is the application's."""
+DUTY = 0.05
+"""The part of the time that snapshots may take: the rest is the application's. Who is not in one is in the tails."""
+ROUNDS = 4
+"""How often a mirror's interval the thread looks."""
 CLOSING_SECONDS = 2.0
 CLOCK_EVERY = 60.0
 LOOK_EVERY = 2.0
@@ -197,7 +199,7 @@ class Keeper:
     def _pause(self) -> float:
         if self.breaker.open:
             return max(0.0, self.breaker.probe_at - time.monotonic())
-        return self.settings.mirror_interval / 4
+        return self.settings.mirror_interval / ROUNDS
 
     def _round(self, replayer: Replayer, healer: Healer) -> None:
         if self.breaker.open:
@@ -248,7 +250,7 @@ class Keeper:
             dumped: ops.Dumped = self.primary().execute(ops.Dump(address=address))
             self.local.keep(address, dumped.state, leased_by=tuple(self._writers))
             self.tails.forget(address, before)
-            if time.monotonic() - began > DUTY * self.settings.mirror_interval or self.breaker.open:
+            if time.monotonic() - began > DUTY * self.settings.mirror_interval / ROUNDS or self.breaker.open:
                 break
 
     def _note_clock(self) -> None:
