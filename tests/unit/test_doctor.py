@@ -87,3 +87,20 @@ def test_a_url_that_leads_nowhere_is_an_error_without_it(url):
     with pytest.raises(ConfigError) as caught:
         examine(Settings(url=url))
     assert "ary" not in str(caught.value).replace("library", "")
+
+
+def test_a_secret_is_not_shown_and_its_file_is_warned_of_if_others_may_read_it(tmp_path):
+    path = tmp_path / "password"
+    path.write_text("s3cret-in-file\n")
+    path.chmod(0o644)
+    settings = Settings(
+        url="redis+sentinel://127.0.0.1:1,[::1]:1/luni", max_retries=0, password_file=str(path), sentinel_password="s3cret",
+    )  # fmt: skip
+    found = examine(settings)
+    assert not found.healthy
+    assert "s3cret" not in repr(found) + msgspec.json.encode(found).decode()
+    assert {s.name: s.value for s in found.settings}["REDIS_SENTINEL_PASSWORD"] == "set"
+    assert found.store["place"] == "redis+sentinel://127.0.0.1:1,[::1]:1/luni"
+    assert f"others may read {path}: chmod 600 it" in found.warnings
+    path.chmod(0o600)
+    assert examine(settings).warnings == []
