@@ -42,7 +42,8 @@ def lacks(stored: ops.State, mirror: ops.State, now_ms: int, waiting: Collection
     floor = _first(_texts(stored))
     if any(name_of(text) not in names and _behind(floor, text) for text in held):
         return True
-    return not waiting and stored.clock_ms < mirror.clock_ms
+    marks = {one.writer: one.seq for one in stored.marks}
+    return any(one.seq > marks.get(one.writer, 0) and f"{one.writer}.{one.seq}" not in waiting for one in mirror.marks)
 
 
 def _operation_of(text: bytes) -> str:
@@ -180,7 +181,7 @@ class Healer:
         keeper = self._keeper
         met: ops.Acquainted = keeper.primary().execute(ops.Acquaint(proposed=wire.new_id()))
         identity, noted = f"{met.generation} {met.run_id}", keeper.journal.note("server")
-        if identity == self._met or not noted:
+        if identity == self._met or not noted or (identity == noted and not self._met):
             if not noted:
                 keeper.journal.write_note("server", identity)
             self._met = identity

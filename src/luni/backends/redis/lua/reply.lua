@@ -66,7 +66,7 @@ local added, first_unsent = #ARGV - 29, tonumber(ARGV[27])
 local unsent = first_unsent > 0 and num(redis.call('HGET', CTX, 'unsent')) + added - first_unsent + 1
 if unsent and unsent > UNSENT_MAX then return { 'full' } end
 if unsent and UNSENT then redis.call('ZSCORE', UNSENT, member) end
-local late = too_late(ARGV[28])
+local late = too_late(ARGV[29])
 if late then return late end
 
 -- effect
