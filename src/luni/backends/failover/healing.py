@@ -42,7 +42,14 @@ def lacks(stored: ops.State, mirror: ops.State, now_ms: int, waiting: Collection
     floor = _first(_texts(stored))
     if any(name_of(text) not in names and _behind(floor, text) for text in held):
         return True
-    return not waiting and stored.clock_ms < mirror.clock_ms
+    return not waiting and _marks_below(stored, mirror)
+
+
+def _marks_below(stored: ops.State, mirror: ops.State) -> bool:
+    """Whether the primary does not know of an operation it had acknowledged. Clocks do not tell: hosts only estimate them."""
+    known = {mark.writer: mark.seq for mark in stored.marks}
+    room = len(known) < ops.WRITERS  # else a writer may have been let go of
+    return any(mark.seq > known.get(mark.writer, 0 if room else mark.seq) for mark in mirror.marks)
 
 
 def _operation_of(text: bytes) -> str:

@@ -15,10 +15,9 @@ import msgspec
 from luni import operations as ops
 from luni import wire
 from luni.backends.failover.entries import Entry
-from luni.backends.failover.texts import keys_of, name_of, order_of, put, reheaded, with_head
-from luni.context import extractive, foldable
+from luni.backends.failover.folding import folded
+from luni.backends.failover.texts import clocks_of, keys_of, name_of, order_of, put, reheaded, with_head
 from luni.errors import Backlog, Damaged
-from luni.models import Message
 
 __all__ = ["NO_LIMIT", "SEEN_MS", "Outcome", "Session", "merged"]
 
@@ -40,6 +39,7 @@ class Session:
     """A state while it changes: plain fields in ``at``, which is replaced; the rest in lists and dicts of its own."""
 
     def __init__(self, state: ops.State) -> None:
+        self._floor = 0
         self._take(state)
 
     def _take(self, state: ops.State) -> None:
@@ -47,6 +47,7 @@ class Session:
         self.texts = [*state.waiting, *reversed(state.window)]
         self.transcript = list(state.transcript)
         self.names = {name_of(text) for text in self.texts}
+        self._clocks = clocks_of(self.texts)
         self.arrivals = {one.digest: one for one in state.arrivals}
         self.marks = {one.writer: one for one in state.marks}
         self.unsent = dict(state.unsent)
@@ -82,7 +83,9 @@ class Session:
             self._note_lease(entry)
             if isinstance(operation, ops.Reply):
                 self._give_back(entry, operation)
+            self._meet(entry, operation, mark)
             return "known"
+        entry = self._in_turn(entry, operation)
         if not self.at.session_id and isinstance(operation, _BEGIN_NONE):
             return "gone"
         try:
@@ -96,6 +99,23 @@ class Session:
         if isinstance(operation, ops.Write):
             self.marks[operation.writer] = ops.Mark(operation.writer, operation.seq, entry.at_ms, result)
         return "replayed"
+
+    def _meet(self, entry: Entry, op: ops.Write, mark: ops.Mark) -> None:
+        """The primary executed it, perhaps long after it was journaled: what this host did after that stays behind it."""
+        executed = mark.ms if mark.seq == op.seq else 0
+        self._floor = max(self._floor, executed, self._clocks.get(op.writer, 0))
+        self.set(clock_ms=max(self.at.clock_ms, entry.clock_ms))
+
+    def _in_turn(self, entry: Entry, op: ops.Operation) -> Entry:
+        """Return the entry with a clock behind that of what the same host did before."""
+        writer = op.writer if isinstance(op, ops.Write) else ""
+        floor = max(self._floor, self._clocks.get(writer, 0))
+        if entry.clock_ms <= floor:
+            self._floor = floor + 1
+            entry = msgspec.structs.replace(entry, clock_ms=floor + 1)
+        if writer:
+            self._clocks[writer] = entry.clock_ms
+        return entry
 
     def _touch(self, entry: Entry) -> None:
         at = self.at
@@ -354,22 +374,7 @@ class Session:
 
     def fold(self) -> None:
         """Fold the oldest messages until what waits to be folded has room again."""
-        while len(self.texts) > ops.WINDOW + ops.FOLD_MAX:
-            messages = [wire.decode_message(text) or _UNREADABLE for text in self.texts]
-            waiting, window = messages[: -ops.WINDOW], messages[-ops.WINDOW :]
-            count = foldable(waiting, settled=self.at.settled, stored=window)
-            if count == 0:
-                return
-            tokens = sum(max(0, message.tokens) for message in waiting[:count])
-            self.set(
-                summary=extractive(self.at.summary, waiting[:count]),
-                token_est=max(0, self.at.token_est - tokens),
-                folded=self.at.folded + count,
-            )
-            del self.texts[:count]
-
-
-_UNREADABLE = Message(text="", role="system")
+        self.at = folded(self.at, self.texts)
 
 
 def _by_n(arrival: ops.Arrival) -> int:

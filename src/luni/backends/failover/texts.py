@@ -9,7 +9,7 @@ from luni import operations as ops
 from luni import wire
 from luni.models import REMOVE
 
-__all__ = ["Order", "head", "keys_of", "name_of", "numbered", "order_of", "put", "reheaded", "with_head"]
+__all__ = ["Order", "clocks_of", "head", "keys_of", "name_of", "numbered", "order_of", "put", "reheaded", "with_head"]
 
 _KEY = re.compile(rb'^\{"k":"(\d+)-([^"]*)-(\d+)\.(\d+)"')
 _NUMBER = re.compile(rb'^(\{"k":"[^"]*","n":)\d+')
@@ -27,6 +27,16 @@ def name_of(text: bytes) -> bytes:
     """Return what tells a message from any other: who wrote it in which operation, whatever clock it was stored under."""
     found = _KEY.match(text)
     return b"%b-%b.%b" % found.group(2, 3, 4) if found else text
+
+
+def clocks_of(texts: list[bytes]) -> dict[str, int]:
+    """Return the latest clock that each writer's messages stand under."""
+    clocks: dict[str, int] = {}
+    for text in texts:
+        order = order_of(text)
+        if order is not None:
+            clocks[order[1].decode()] = max(clocks.get(order[1].decode(), 0), order[0])
+    return clocks
 
 
 def put(texts: list[bytes], text: bytes) -> None:
