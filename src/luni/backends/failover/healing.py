@@ -35,7 +35,8 @@ def lacks(stored: ops.State, mirror: ops.State, now_ms: int, waiting: Collection
     """
     if not mirror.session_id or mirror.expire_ms <= now_ms:
         return False
-    held = [text for text in _texts(mirror) if not waiting or _operation_of(text) not in waiting]
+    unfolded = _texts(mirror)[max(0, stored.folded - mirror.folded) :]  # what stands before is in the stored summary
+    held = [text for text in unfolded if not waiting or _operation_of(text) not in waiting]
     if stored.session_id != mirror.session_id:  # ended, or begun anew after that: its numbers went on
         return bool(held) and stored.n < mirror.n - len(waiting)
     names = {name_of(text) for text in _texts(stored)}
@@ -43,7 +44,9 @@ def lacks(stored: ops.State, mirror: ops.State, now_ms: int, waiting: Collection
     if any(name_of(text) not in names and _behind(floor, text) for text in held):
         return True
     marks = {one.writer: one.seq for one in stored.marks}
-    return any(one.seq > marks.get(one.writer, 0) and f"{one.writer}.{one.seq}" not in waiting for one in mirror.marks)
+    room = len(marks) < ops.WRITERS  # else a writer may have been let go of
+    below = (one for one in mirror.marks if one.seq > marks.get(one.writer, 0 if room else one.seq))
+    return any(f"{one.writer}.{one.seq}" not in waiting for one in below)
 
 
 def _operation_of(text: bytes) -> str:
@@ -105,7 +108,7 @@ def _add_messages(session: Session, other: ops.State) -> None:
     """Add the messages that are not there, with the records of their ids under new numbers."""
     floor, records = _first(session.texts), {one.digest: one for one in other.arrivals}
     unsent = {text: name for name, text in other.unsent}
-    for text in _texts(other):
+    for text in _texts(other)[max(0, session.at.folded - other.folded) :]:
         if name_of(text) in session.names or not _behind(floor, text):
             continue
         message = wire.decode_message(text)
