@@ -75,7 +75,7 @@ def _dumped(_namespace: str, _op: ops.Dump, reply: list[Any]) -> ops.Dumped:
     now, version, expire, seen_end, lease, lease_end, pairs, window, waiting, log, seen_pairs = reply
     fields, seen = _paired(pairs), _paired(seen_pairs)
     n, arrivals = number(seen.get(b"#")), _arrivals(seen)
-    seen_end_ms = int(seen_end) if seen else 0
+    seen_end_ms = int(seen_end) if set(seen) - {b"#v"} else 0  # on a Cluster there is a version before there is an id
     if not fields:
         return ops.Dumped(int(now), version.decode(), ops.State(n=n, settled=n, seen_end_ms=seen_end_ms, arrivals=arrivals))
     state = ops.State(

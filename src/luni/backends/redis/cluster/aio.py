@@ -160,6 +160,10 @@ class AsyncClusterBackend:
         """Connect, as a line asks for."""
         await connection.connect()
 
+    def unreachable(self, error: Exception) -> Unavailable:
+        """Return what a connection that could not be made means."""
+        return connect.unreachable(error, {})
+
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a background task until it is done; nobody may be left to look at its error."""
         self._tasks.add(task)
