@@ -116,15 +116,15 @@ def settled(memory, crew, expected):
     while time.monotonic() < end:
         if len(crew.acknowledged) == expected and not crew.webhooks:
             crew.chance = 0.0  # those that are started from here on live
-            lists = memory.unanswered, memory.unsent
-            if not any(len(one(older_than=0, limit=1, claim=False)) for one in lists) and not any(leased(memory)):
+            # In this order: what is answered cannot come to wait again, what is looked at for sending first can still be answered.
+            if not any(unanswered(memory)) and not memory.unsent(older_than=0, limit=1, claim=False):
                 return True
         time.sleep(0.2)
     return False
 
 
-def leased(memory):
-    """Whether a turn is open anywhere: those are in no list."""
+def unanswered(memory):
+    """Whether a message waits anywhere, in an open turn too: those are in no list."""
     for user in range(CONVERSATIONS):
         info = memory.session(**TENANT, user=f"u{user}").info()
         yield info is None or info.unanswered > 0
