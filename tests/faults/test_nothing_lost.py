@@ -116,7 +116,7 @@ def settled(memory, crew, expected):
     while time.monotonic() < end:
         if len(crew.acknowledged) == expected and not crew.webhooks:
             crew.chance = 0.0  # those that are started from here on live
-            # In this order: what is answered cannot come to wait again, what is looked at for sending first can still be answered.
+            # In this order: once all is answered, nothing new comes to wait for being sent.
             if not any(unanswered(memory)) and not memory.unsent(older_than=0, limit=1, claim=False):
                 return True
         time.sleep(0.2)

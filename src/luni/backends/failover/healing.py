@@ -28,20 +28,21 @@ CLOSED = "closed"
 Texts = Sequence[bytes]
 
 
-def lacks(stored: ops.State, mirror: ops.State, now_ms: int, waiting: Collection[str] = ()) -> bool:
+def lacks(stored: ops.State, mirror: ops.State, now_ms: int, waiting: Collection[str] = (), *, emptied: bool = False) -> bool:
     """Return whether what is stored is older than what was acknowledged. A session that was ended is not.
 
-    ``waiting``: operations (``writer.seq``) that have not reached the primary yet: it cannot have lost them.
+    ``waiting``: operations (``writer.seq``) that have not reached the primary yet: it cannot have lost them. ``emptied``: the
+    primary has lost everything, so another session than the mirror's did not begin after the end of that one.
     """
     if not mirror.session_id or mirror.expire_ms <= now_ms:
         return False
-    unfolded = _texts(mirror)[max(0, stored.folded - mirror.folded) :]  # what stands before is in the stored summary
-    held = [text for text in unfolded if not waiting or _operation_of(text) not in waiting]
-    if stored.session_id != mirror.session_id:  # ended, or begun anew after that: its numbers went on
+    kin = _kin(stored, mirror)
+    held = [text for text in _unfolded(mirror, stored) if not waiting or _operation_of(text) not in waiting]
+    if stored.session_id != mirror.session_id and not emptied:  # ended, or begun anew after that: its numbers went on
         return bool(held) and stored.n < mirror.n - len(waiting)
-    names = {name_of(text) for text in _texts(stored)}
+    names, begun = {name_of(text) for text in _texts(stored)}, 0 if kin else stored.created_ms
     floor = _first(_texts(stored))
-    if any(name_of(text) not in names and _behind(floor, text) for text in held):
+    if any(name_of(text) not in names and _behind(floor, text, begun) for text in held):
         return True
     marks = {one.writer: one.seq for one in stored.marks}
     room = len(marks) < ops.WRITERS  # else a writer may have been let go of
@@ -54,10 +55,21 @@ def _operation_of(text: bytes) -> str:
     return f"{order[1].decode()}.{order[2]}" if order else ""
 
 
+def _kin(one: ops.State, other: ops.State) -> bool:
+    """Whether both are states of one session: not of one that the primary has lost, and another that it began since."""
+    return one.session_id == other.session_id and one.created_ms == other.created_ms
+
+
+def _unfolded(state: ops.State, base: ops.State) -> list[bytes]:
+    """Return a state's messages without those that stand in the summary of the other."""
+    return _texts(state)[max(0, base.folded - state.folded) if _kin(state, base) else 0 :]
+
+
 def healed(stored: ops.State, mirror: ops.State) -> ops.State:
     """Return the session with what either has: messages by their names, fields by their stamps, nothing twice.
 
-    The one that has folded more is gone on from; what the other has and is older than its oldest message is in its summary.
+    The one that has folded more is gone on from, or that has accepted more if the primary began another one since; what the
+    other has and is older than its oldest message is in its summary. An open turn keeps its lease where its numbers stay.
     """
     if not stored.session_id:
         known = {one.digest: one for one in (*stored.arrivals, *mirror.arrivals)}
@@ -66,24 +78,27 @@ def healed(stored: ops.State, mirror: ops.State) -> ops.State:
             seen_end_ms=max(stored.seen_end_ms, mirror.seen_end_ms),
         )  # fmt: skip
     base, other = stored, mirror
-    if stored.session_id != mirror.session_id or (mirror.folded, mirror.clock_ms) > (stored.folded, stored.clock_ms):
+    further = (mirror.folded, mirror.clock_ms) > (stored.folded, stored.clock_ms)
+    if further if _kin(stored, mirror) else mirror.n >= stored.n:
         base, other = mirror, stored
     session = Session(base)
     _add_messages(session, other)
     _take_fields(session, other)
-    at, lines = session.at, session.transcript
+    known_lines = {name_of(line) for line in session.transcript}
     for text in reversed(other.transcript):
-        if name_of(text) not in {name_of(line) for line in lines}:
-            session.put_line(text, max(len(base.transcript), len(other.transcript)))
+        if name_of(text) not in known_lines:
+            session.put_line(text, len(base.transcript) + len(other.transcript))
     for mark in other.marks:
         if mark.writer not in session.marks or session.marks[mark.writer].seq < mark.seq:
             session.marks[mark.writer] = mark
+    session.fold()
+    at = session.at
     return msgspec.structs.replace(
         session.state(), session_id=stored.session_id, created_ms=min(base.created_ms, other.created_ms),
         activity_ms=max(at.activity_ms, other.activity_ms), clock_ms=max(at.clock_ms, other.clock_ms),
         expire_ms=max(at.expire_ms, other.expire_ms), seen_end_ms=max(at.seen_end_ms, other.seen_end_ms),
         fence=max(at.fence, other.fence), rev=max(at.rev, other.rev),
-        lease=stored.lease, lease_end_ms=stored.lease_end_ms,
+        lease=stored.lease if base is stored else "", lease_end_ms=stored.lease_end_ms if base is stored else 0,
     )  # fmt: skip
 
 
@@ -95,9 +110,10 @@ def _first(texts: Texts) -> Order | None:
     return next((order for text in texts if (order := order_of(text))), None)
 
 
-def _behind(floor: Order | None, text: bytes) -> bool:
+def _behind(floor: Order | None, text: bytes, begun_ms: int) -> bool:
+    """Whether a message cannot be in the summary: it is later than the oldest that is not, or of before all that."""
     order = order_of(text)
-    return floor is None or (order is not None and order > floor)
+    return floor is None or (order is not None and (order > floor or order[0] < begun_ms))
 
 
 def _in_order(arrivals: Iterable[ops.Arrival]) -> tuple[ops.Arrival, ...]:
@@ -106,10 +122,16 @@ def _in_order(arrivals: Iterable[ops.Arrival]) -> tuple[ops.Arrival, ...]:
 
 def _add_messages(session: Session, other: ops.State) -> None:
     """Add the messages that are not there, with the records of their ids under new numbers."""
-    floor, records = _first(session.texts), {one.digest: one for one in other.arrivals}
+    base = session.state()
+    floor, begun = _first(session.texts), 0 if _kin(base, other) else base.created_ms
+    records = {one.digest: one for one in other.arrivals}
     unsent = {text: name for name, text in other.unsent}
-    for text in _texts(other)[max(0, session.at.folded - other.folded) :]:
-        if name_of(text) in session.names or not _behind(floor, text):
+    for answered in (one for one in other.arrivals if one.state != "w"):  # whichever side has seen the answer
+        known = session.arrivals.get(answered.digest)
+        if known is not None and known.state == "w":
+            session.arrivals[answered.digest] = msgspec.structs.replace(answered, n=known.n)
+    for text in _unfolded(other, base):
+        if name_of(text) in session.names or not _behind(floor, text, begun):
             continue
         message = wire.decode_message(text)
         digest = wire.message_digest(message.id) if message is not None else ""
@@ -152,7 +174,7 @@ def _with_variables(session: Session, other: ops.State, keys: list[str]) -> None
     session.set(context=wire.merge_inner(session.at.context, "variables", changes, "variables", max_bytes=NO_LIMIT))
 
 
-def healing(address: Address, mirror: ops.State, waiting: Collection[str] = ()) -> Step:
+def healing(address: Address, mirror: ops.State, waiting: Collection[str] = (), *, emptied: bool = False) -> Step:
     """Heal one session on the primary if it lacks anything; return what it has then, ``None`` if it lacked nothing."""
     for _ in range(MEETINGS):
         erased_ms = (yield Ask(ops.Tombstones(tenant=address.tenant, user=address.user))).ms
@@ -160,7 +182,7 @@ def healing(address: Address, mirror: ops.State, waiting: Collection[str] = ()) 
             return None
         dumped: ops.Dumped = yield Ask(ops.Dump(address=address))
         former = dumped.state
-        if not lacks(former, mirror, dumped.now_ms, waiting):
+        if not lacks(former, mirror, dumped.now_ms, waiting, emptied=emptied):
             return None
         state = healed(former, mirror)
         other = former.session_id if former.session_id != state.session_id else ""
@@ -182,34 +204,42 @@ class Healer:
         Alone on this host, all that the mirror has; else, because another process is at that, what this process knows.
         """
         keeper = self._keeper
-        met: ops.Acquainted = keeper.primary().execute(ops.Acquaint(proposed=wire.new_id()))
-        identity, noted = f"{met.generation} {met.run_id}", keeper.journal.note("server")
+        identity, noted = self._identity(), keeper.journal.note("server")
         if identity == self._met or not noted or (identity == noted and not self._met):
             if not noted:
                 keeper.journal.write_note("server", identity)
             self._met = identity
             return
-        own = keeper.absorbed()
+        emptied = identity.partition(" ")[0] != (self._met or noted).partition(" ")[0]
+        own = keeper.absorbed(lost=emptied)
         if alone and identity != noted:
-            self._heal_all(identity, empty=met.generation != noted.partition(" ")[0])
+            self._heal_all(identity, emptied=emptied)
         else:
-            self._heal(own)
+            self._heal(own, emptied=emptied)
         if alone or identity == noted:  # else the other process may not come to its end
             self._met = identity
 
-    def _heal_all(self, identity: str, *, empty: bool) -> None:
+    def knows(self) -> bool:
+        """Whether the primary is still the one that was met: what it shows is to be believed."""
+        return self._identity() == self._met
+
+    def _identity(self) -> str:
+        met: ops.Acquainted = self._keeper.primary().execute(ops.Acquaint(proposed=wire.new_id()))
+        return f"{met.generation} {met.run_id}"
+
+    def _heal_all(self, identity: str, *, emptied: bool) -> None:
         keeper, sessions, messages, passed = self._keeper, 0, 0, 0
         while addresses := keeper.local.addresses(passed):
             passed += len(addresses)
-            found = self._heal(addresses)
+            found = self._heal(addresses, emptied=emptied)
             sessions, messages = sessions + found[0], messages + found[1]
-        if empty or sessions:
+        if emptied or sessions:
             keeper.close_bookings()
             logger.error("the server has lost data it had acknowledged: %d sessions were healed from the mirror", sessions)
-            emit(keeper.hook, StoreLost("empty" if empty else "older", sessions, messages))
+            emit(keeper.hook, StoreLost("empty" if emptied else "older", sessions, messages))
         keeper.journal.write_note("server", identity)
 
-    def _heal(self, addresses: Sequence[Address]) -> tuple[int, int]:
+    def _heal(self, addresses: Sequence[Address], *, emptied: bool) -> tuple[int, int]:
         """Heal these; return how many sessions and messages the primary lacked."""
         keeper, sessions, messages = self._keeper, 0, 0
         for address in addresses:
@@ -217,7 +247,7 @@ class Healer:
             before: list[int] = []
             try:
                 waiting = keeper.journal.operations(address)
-                state = keeper.driven(_counted(healing(address, mirror, waiting), before))
+                state = keeper.driven(_counted(healing(address, mirror, waiting, emptied=emptied), before))
             except (Unavailable, Indeterminate):
                 raise  # away again: everything is looked at again
             except (BackendError, Damaged) as error:

@@ -24,7 +24,7 @@ from luni.backends.failover.healing import CLOSED, Healer
 from luni.backends.failover.journal import Journal, Standing
 from luni.backends.failover.local import Local
 from luni.backends.failover.replaying import Replayer
-from luni.backends.failover.tails import Tails, entries_of
+from luni.backends.failover.tails import MOST_SESSIONS, Tails, story_of
 from luni.backends.sqlite.connection import path_of
 from luni.errors import BackendError, ConfigError, Indeterminate, LuniError, Unavailable
 from luni.events import FailedOver, Hook, Recovered, emit
@@ -38,6 +38,8 @@ logger = logging.getLogger("luni")
 SNAPSHOTS_A_ROUND = 200
 DUTY = 0.05
 """The part of the time that snapshots may take: the rest is the application's. Who is not in one is in the tails."""
+BEHIND, HURRY = 10, 0.25
+"""If they are so many intervals behind, they take more of it: the tails are in memory, and must not grow for ever."""
 ROUNDS = 4
 """How often a mirror's interval the thread looks."""
 CLOSING_SECONDS = 2.0
@@ -135,9 +137,9 @@ class Keeper:
     def locally(self, operation: ops.Operation) -> Any:
         """Execute an operation on what this host has, and journal it."""
         if isinstance(operation, ops.OnSession):
-            base, tail = entries_of(self.tails.of(operation.address))
-            result = self.local.execute(operation, tail, base)
-            self.tails.forget(operation.address, time.monotonic())
+            noted = self.tails.of(operation.address)
+            result = self.local.execute(operation, story_of(noted))
+            self.tails.absorbed(operation.address, noted)
             return result
         return self.local.execute(operation)
 
@@ -215,20 +217,25 @@ class Keeper:
                     self._erase_there(tenant, user, at_ms)
                 if alone:
                     replayer.round()
-            self._snapshots(self.settings.mirror_interval)
+            self._snapshots(self.settings.mirror_interval, healer)
             self._note_clock()
 
     def _looks_again(self) -> bool:
         return time.monotonic() - self._looked_at >= LOOK_EVERY
 
-    def absorbed(self) -> list[Address]:
-        """Put what only this process's memory knows where every process of the host finds it; return what that was about."""
-        addresses = self.tails.due(float("inf"), SNAPSHOTS_A_ROUND)
+    def absorbed(self, *, lost: bool = False, seconds: float = float("inf")) -> list[Address]:
+        """Put what only this process's memory knows where every process of the host finds it; return what that was about.
+
+        ``lost``: the primary has lost data, so that another session than the known one is no newer one.
+        """
+        addresses, until = self.tails.due(float("inf"), MOST_SESSIONS), time.monotonic() + seconds
         for address in addresses:
-            before = time.monotonic()
-            base, tail = entries_of(self.tails.of(address))
-            self.local.absorb(address, tail, base)
-            self.tails.forget(address, before)
+            if time.monotonic() > until:
+                logger.warning("not everything that the server has acknowledged reached this host's mirror in time")
+                break
+            noted = self.tails.of(address)
+            self.local.absorb(address, story_of(noted), lost=lost)
+            self.tails.absorbed(address, noted)
         return addresses
 
     def _probe(self) -> None:
@@ -242,16 +249,23 @@ class Keeper:
             logger.warning("the server is back after %.1f s", seconds)
             emit(self.hook, Recovered(seconds, self.journal.depth()))
 
-    def _snapshots(self, older_than: float) -> None:
-        """Take snapshots of what has changed, for a fifth of the time at the most."""
+    def _snapshots(self, older_than: float, healer: Healer) -> None:
+        """Take snapshots of what has changed, for a small part of the time; kept if the primary is still the one it was."""
         began = time.monotonic()
+        behind = began - self.tails.oldest() > BEHIND * self.settings.mirror_interval
+        most = (HURRY if behind else DUTY) * self.settings.mirror_interval / ROUNDS
+        taken: list[tuple[Address, float, ops.State]] = []
         for address in self.tails.due(began - older_than, SNAPSHOTS_A_ROUND):
             before = time.monotonic()
             dumped: ops.Dumped = self.primary().execute(ops.Dump(address=address))
-            self.local.keep(address, dumped.state, leased_by=tuple(self._writers))
-            self.tails.forget(address, before)
-            if time.monotonic() - began > DUTY * self.settings.mirror_interval / ROUNDS or self.breaker.open:
+            taken.append((address, before, dumped.state))
+            if time.monotonic() - began > most / 2 or self.breaker.open:
                 break
+        if not taken or not healer.knows():
+            return
+        for address, before, state in taken:
+            self.local.keep(address, state, leased_by=tuple(self._writers))
+            self.tails.forget(address, before)
 
     def _note_clock(self) -> None:
         if self.clock.told and time.monotonic() - self._clock_noted_at > CLOCK_EVERY:
@@ -321,11 +335,8 @@ class Keeper:
         if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
             thread.join(CLOSING_SECONDS)
             try:
-                if self.breaker.open:
-                    self.absorbed()
-                else:
-                    self._snapshots(0.0)
+                self.absorbed(seconds=CLOSING_SECONDS)
             except LuniError as error:
-                logger.warning("the last snapshots were not taken: %s", type(error).__name__)
+                logger.warning("the mirror could not be written: %s", type(error).__name__)
         self.local.close()
         self.journal.close()

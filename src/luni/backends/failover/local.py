@@ -28,6 +28,7 @@ from luni.settings import Settings
 __all__ = ["Local"]
 
 AT_ONCE = 1000
+Story = Sequence[ops.State | Entry]
 _ON_SEVERAL = (ops.Sessions, ops.Inspect, ops.Tenants, ops.Pending, ops.Examine, ops.Claim, ops.Locate, ops.Renew)
 _UNKNOWN = "the server is away and this host has not served this session: nobody here can tell what it holds"
 
@@ -41,12 +42,11 @@ class Local:
 
     # an outage
 
-    def execute(self, operation: ops.Operation, tail: Sequence[Entry] = (), base: ops.State | None = None) -> Any:
+    def execute(self, operation: ops.Operation, tail: Story = ()) -> Any:
         """Execute an operation on what this host has, and journal it if it has an effect.
 
-        ``tail`` are operations that the primary has acknowledged to this process since the last snapshot, on ``base`` where
-        they tell the whole session. Raises `Degraded` for what cannot be told, or promised, without the primary; `Unavailable`
-        if the journal cannot be written.
+        ``tail`` is what the primary has acknowledged to this process since the last snapshot. Raises `Degraded` for what cannot
+        be told, or promised, without the primary; `Unavailable` if the journal cannot be written.
         """
         if isinstance(operation, _ON_SEVERAL):
             return self._store.execute(operation)
@@ -54,7 +54,7 @@ class Local:
             raise Degraded("the server is away: locks and bookings cannot be promised now, so nothing was done")
         _refuse_comparisons(operation)
         with self._store.transaction() as tables:
-            caught_up = self._catch_up(tables, operation, tail, base)
+            caught_up = self._catch_up(tables, operation, tail)
             tables.saved = False
             result = self._executed(tables, operation)
             tables.saved = tables.saved or caught_up
@@ -82,31 +82,29 @@ class Local:
         row = tables.find(address)
         return row is not None and (row.session_id is not None or self._journal.waits(address))
 
-    def absorb(self, address: Address, tail: Sequence[Entry], base: ops.State | None) -> None:
-        """Bring a session here up to what the primary has acknowledged to this process: it is away now."""
+    def absorb(self, address: Address, tail: Story, *, lost: bool = False) -> None:
+        """Bring a session here up to what the primary has acknowledged to this process: it is away, or has ``lost`` data."""
         with self._store.transaction() as tables:
-            self._catch_up(tables, ops.Read(address=address), tail, base)
+            self._catch_up(tables, ops.Read(address=address), tail, lost=lost)
 
-    def _catch_up(self, tables: Tables, operation: Any, tail: Sequence[Entry], base: ops.State | None) -> bool:
+    def _catch_up(self, tables: Tables, operation: Any, tail: Story, *, lost: bool = False) -> bool:
         """Bring the session here up to what was acknowledged; return whether that changed anything."""
         address = operation.address
         erased_ms = erased_at(tables, address)
-        entries = [one for one in (*tail, *self._missing(tables, address)) if one.at_ms > erased_ms]
-        if base is not None and base.activity_ms <= erased_ms:
-            base = None
+        story = [one for one in (*tail, *self._missing(tables, address)) if _told_ms(one) > erased_ms]
         row = tables.find(address)
         begun = isinstance(operation, JOURNALED) and not getattr(operation, "fresh", True)
-        if not entries and base is None and not (begun and operation.session_id and (row is None or row.session_id is None)):
+        if not story and not (begun and operation.session_id and (row is None or row.session_id is None)):
             return False
         state = states.dump(tables, ops.Dump(address=address)).state
-        if base is not None and state.session_id != base.session_id and not self._journal.waits(address):
-            state = msgspec.structs.replace(base, arrivals=_together(state, base))
-        if not state.session_id and begun and operation.session_id:
-            state = _unknown(state, operation, tables.now_ms)
-        after, _ = merged(state, entries, tables.now_ms)
+        after = continued(state, story, tables.now_ms, anew=not lost and not self._journal.waits(address))
+        if not after.session_id and begun and operation.session_id:
+            after = _unknown(after, operation, tables.now_ms)
         if after == state and state.session_id and row is not None and row.session_id == state.session_id:
             return False
-        return states.restore(tables, ops.Restore(address=address, state=after, version=None)) if after.session_id else False
+        if not after.session_id and not state.session_id:
+            return False
+        return states.restore(tables, ops.Restore(address=address, state=after, version=None))
 
     def _missing(self, tables: Tables, address: Address) -> list[Entry]:
         """Return what is journaled and, because its process died, not here."""
@@ -180,6 +178,30 @@ class Local:
     def close(self) -> None:
         """Close every thread's connection."""
         self._store.close()
+
+
+def continued(state: ops.State, story: Story, now_ms: int, *, anew: bool) -> ops.State:
+    """Return a session after all that.
+
+    Where the primary showed another session than this one: it was ended and begun ``anew``, if its numbers went on; if they did
+    not, or that cannot be, the primary has lost this one, and what was said since belongs to it.
+    """
+    entries: list[Entry] = []
+    foreign = False
+    for one in story:
+        if isinstance(one, Entry):
+            entries.append(msgspec.structs.replace(one, cut=None, arrival=0) if foreign and one.cut is not None else one)
+            continue
+        state, _ = merged(state, entries, now_ms)
+        entries = []
+        if not state.session_id or (anew and one.session_id != state.session_id and one.n > state.n):
+            state = msgspec.structs.replace(one, arrivals=_together(state, one))
+        foreign = one.session_id != state.session_id
+    return merged(state, entries, now_ms)[0]
+
+
+def _told_ms(one: ops.State | Entry) -> int:
+    return one.at_ms if isinstance(one, Entry) else one.activity_ms
 
 
 def _together(known: ops.State, base: ops.State) -> tuple[ops.Arrival, ...]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+from operator import itemgetter
 from typing import Any, NamedTuple
+
+import msgspec
 
 from luni import operations as ops
 from luni import wire
@@ -11,10 +14,12 @@ from luni.backends.failover.entries import JOURNALED, Entry
 from luni.backends.failover.merging import SEEN_MS
 from luni.models import Address
 
-__all__ = ["Noted", "Tails", "entries_of", "state_of_view"]
+__all__ = ["Noted", "Tails", "state_of_view", "story_of"]
 
 MOST_SESSIONS = 20_000
-MOST_OPERATIONS = 200
+MOST_OPERATIONS = 2_000
+"""Of one session, since its last snapshot: the busiest come first, see `Tails.due`."""
+MANY = 200
 _NOTED = frozenset((*JOURNALED, ops.Load))
 _STATES = ("accepted", "open", "joined", "paused")
 
@@ -54,16 +59,30 @@ class Tails:
             return tuple(self._noted.get(address, ()))
 
     def due(self, before: float, limit: int) -> list[Address]:
-        """Return sessions whose oldest note is from before then."""
+        """Return sessions whose oldest note is from before then; those of which very much is noted come first."""
         with self._lock:
-            return [address for address, noted in self._noted.items() if noted[0].at <= before][:limit]
+            due = [(len(noted) < MANY, address) for address, noted in self._noted.items() if noted[0].at <= before]
+        return [address for _, address in sorted(due, key=itemgetter(0))][:limit]
+
+    def oldest(self) -> float:
+        """Return when the first of what is here was noted; infinity if nothing is."""
+        with self._lock:
+            return min((noted[0].at for noted in self._noted.values()), default=float("inf"))
 
     def forget(self, address: Address, before: float) -> None:
-        """Let go of what was noted before then: a snapshot has it."""
+        """Let go of what was noted before then: a snapshot, which was read later than that, has it."""
         with self._lock:
-            left = [one for one in self._noted.pop(address, ()) if one.at >= before]
-            if left:
-                self._noted[address] = left
+            self._keep(address, [one for one in self._noted.pop(address, ()) if one.at >= before])
+
+    def absorbed(self, address: Address, noted: tuple[Noted, ...]) -> None:
+        """Let go of just these: they were put into the mirror, what came meanwhile was not."""
+        gone = {id(one) for one in noted}
+        with self._lock:
+            self._keep(address, [one for one in self._noted.pop(address, ()) if id(one) not in gone])
+
+    def _keep(self, address: Address, left: list[Noted]) -> None:
+        if left:
+            self._noted[address] = left
 
     def drop(self, tenant: str, user: str) -> None:
         """Let go of everything of a user, or without one of a tenant."""
@@ -80,18 +99,28 @@ class Tails:
         return len(self._noted)
 
 
-def entries_of(noted: tuple[Noted, ...]) -> tuple[ops.State | None, list[Entry]]:
-    """Return the whole session as the latest opening showed it, if one did, and what came after that, as entries."""
-    base: ops.State | None = None
-    entries: list[Entry] = []
+def story_of(noted: tuple[Noted, ...]) -> list[ops.State | Entry]:
+    """Return what was noted in its order: operations as entries, and a session as the primary showed it when it was first met.
+
+    Answers name what they settle, as far as that was noted: where the session's numbers are others, that is what counts.
+    """
+    story: list[ops.State | Entry] = []
+    met, waiting = "", dict[int, str]()
     for operation, result, _, server_ms in noted:
         view = result.view if isinstance(result, ops.Opened) else None
-        if isinstance(operation, ops.Open) and view is not None and result.state in _STATES:
-            base, entries = state_of_view(view, operation), []
+        if isinstance(operation, ops.Open) and view is not None and result.state in _STATES and view.session_id != met:
+            met, waiting = view.session_id, {}
+            story.append(state_of_view(view, operation))
         entry = _entry(operation, result, server_ms)
-        if entry is not None:
-            entries.append(entry)
-    return base, entries
+        if entry is None:
+            continue
+        if entry.arrival and operation.draft is not None:
+            waiting[entry.arrival] = operation.draft.digest
+        if isinstance(operation, ops.Reply):
+            settled = [n for n in waiting if n <= operation.cut]
+            entry = msgspec.structs.replace(entry, settles=tuple([waiting.pop(n) for n in settled]))
+        story.append(entry)
+    return story
 
 
 def _entry(operation: Any, result: Any, server_ms: int) -> Entry | None:
@@ -139,11 +168,12 @@ def state_of_view(view: ops.View, operation: ops.Write) -> ops.State:
             arrivals[message.arrival] = ops.Arrival(
                 message.arrival, digest, "w" if waits else "a", 0, 0, "", message.timestamp_ms
             )  # fmt: skip
+    lines = (*view.window, *reversed(view.waiting))[: operation.transcript] if isinstance(operation, ops.Open) else ()
     return ops.State(
         session_id=view.session_id, created_ms=view.created_ms, activity_ms=view.activity_ms, clock_ms=view.activity_ms,
         expire_ms=view.activity_ms + operation.ttl_ms, seen_end_ms=view.activity_ms + max(SEEN_MS, operation.ttl_ms),
         metadata=view.metadata, context=view.context, summary=view.summary, focus=view.focus, paused=view.paused,
         pause=view.pause, token_est=view.token_est, n=view.n, settled=view.settled, count=view.count, tokens=view.tokens,
-        folded=view.folded, rev=view.rev, window=view.window, waiting=view.waiting, arrivals=tuple(arrivals.values()),
+        folded=view.folded, rev=view.rev, window=view.window, waiting=view.waiting, arrivals=tuple(arrivals.values()), transcript=lines,
         marks=(ops.Mark(operation.writer, operation.seq, view.activity_ms, ""),),
     )  # fmt: skip
