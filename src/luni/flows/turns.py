@@ -161,6 +161,6 @@ def fold(scope: Scope, session_id: str, folding: ops.Folding) -> Flow:
     """
     writer, seq = scope.next_id()
     operation = ops.Fold(
-        address=scope.address, writer=f"{writer}-fold", seq=seq, session_id=session_id, ttl_ms=scope.ttl_ms, folding=folding
+        address=scope.address, writer=writer + ops.FOLDER, seq=seq, session_id=session_id, ttl_ms=scope.ttl_ms, folding=folding
     )
     return (yield from attempt(scope, operation))

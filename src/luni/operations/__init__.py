@@ -54,6 +54,7 @@ from luni.operations.locks import (
 )
 from luni.operations.sessions import (
     FOLD_MAX,
+    FOLDER,
     RING,
     UNSENT_MAX,
     WINDOW,
@@ -130,6 +131,7 @@ __all__ = [
     "BOOKINGS_MAX",
     "BUSY_MAX",
     "CAPACITY_MAX",
+    "FOLDER",
     "FOLD_MAX",
     "NEVER_MS",
     "RESOURCES_MAX",

@@ -10,6 +10,7 @@ from luni.operations.locks import Lock, LockLease, Unlock
 from luni.results import Opened
 
 __all__ = [
+    "FOLDER",
     "FOLD_MAX",
     "RING",
     "UNSENT_MAX",
@@ -51,6 +52,8 @@ FOLD_MAX = 100
 UNSENT_MAX = 100
 RING = 128
 WRITERS = 64
+FOLDER = "-fold"
+"""What the writer of a `Fold` has behind its name: it happens within another operation, whose number is still to come."""
 
 
 Outage = Literal["answer", "accept", "refuse"]

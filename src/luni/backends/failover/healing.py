@@ -46,7 +46,8 @@ def lacks(stored: ops.State, mirror: ops.State, now_ms: int, waiting: Collection
         return True
     marks = {one.writer: one.seq for one in stored.marks}
     room = len(marks) < ops.WRITERS  # else a writer may have been let go of
-    below = (one for one in mirror.marks if one.seq > marks.get(one.writer, 0 if room else one.seq))
+    told = (one for one in mirror.marks if not one.writer.endswith(ops.FOLDER))  # who folds tells nobody
+    below = (one for one in told if one.seq > marks.get(one.writer, 0 if room else one.seq))
     return any(f"{one.writer}.{one.seq}" not in waiting for one in below)
 
 
@@ -142,9 +143,11 @@ def _add_messages(session: Session, other: ops.State) -> None:
         session.insert(moved, max(0, message.tokens) if message else 0)
         if text in unsent:
             session.unsent[unsent[text]] = moved
-    for record in records.values():
-        if record.digest not in session.arrivals and record.state != "w":
-            session.take_arrival(record)
+    free = set(range(session.at.n - ops.RING + 1, session.at.n + 1)) - {one.n for one in session.arrivals.values()}
+    for record in records.values():  # of ids whose messages are folded: where they were, or they would push others out
+        if record.digest not in session.arrivals and record.state != "w" and record.n in free:
+            session.arrivals[record.digest] = msgspec.structs.replace(record, token=0)
+            free.discard(record.n)
     session.settle_watermark()
 
 

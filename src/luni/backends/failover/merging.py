@@ -17,7 +17,7 @@ from luni import wire
 from luni.backends.failover.entries import Entry
 from luni.backends.failover.texts import keys_of, name_of, order_of, put, put_back, reheaded, with_head
 from luni.context import extractive, foldable
-from luni.errors import Backlog, Damaged
+from luni.errors import Damaged
 from luni.models import Message
 
 __all__ = ["NO_LIMIT", "SEEN_MS", "Outcome", "Session", "merged"]
@@ -86,7 +86,7 @@ class Session:
             return "gone"
         try:
             result = _HANDLERS[type(operation)](self, entry, operation)
-        except (Damaged, Backlog) as error:
+        except Damaged as error:
             return f"{type(error).__name__}: {error}"
         if result is None:
             return "known"
@@ -163,10 +163,7 @@ class Session:
             return None
         created = not self.at.session_id
         self._begin(entry, with_message=True)
-        waiting, n = self._waiting(), self.at.n + 1
-        if waiting and n - waiting[0].n >= ops.RING:
-            raise Backlog("too many messages of this conversation wait for an answer")
-        n = max(n, entry.arrival)
+        n = max(self.at.n + 1, entry.arrival)
         self.set(n=n)
         self._remember(ops.Arrival(n, draft.digest, "w", 0, 0, "", entry.at_ms))
         key = wire.sort_key(entry.clock_ms, op.writer, op.seq, 0)
@@ -192,6 +189,7 @@ class Session:
             return
 
     def _remember(self, arrival: ops.Arrival) -> None:
+        """Remember an id; one that is pushed out of the ring waits no more: what was acknowledged is stored, whatever waits."""
         self.arrivals[arrival.digest] = arrival
         for digest in [one.digest for one in self.arrivals.values() if one.n <= arrival.n - ops.RING]:
             del self.arrivals[digest]

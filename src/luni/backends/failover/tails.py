@@ -174,6 +174,7 @@ def state_of_view(view: ops.View, operation: ops.Write) -> ops.State:
         expire_ms=view.activity_ms + operation.ttl_ms, seen_end_ms=view.activity_ms + max(SEEN_MS, operation.ttl_ms),
         metadata=view.metadata, context=view.context, summary=view.summary, focus=view.focus, paused=view.paused,
         pause=view.pause, token_est=view.token_est, n=view.n, settled=view.settled, count=view.count, tokens=view.tokens,
-        folded=view.folded, rev=view.rev, window=view.window, waiting=view.waiting, arrivals=tuple(arrivals.values()), transcript=lines,
+        folded=view.folded, rev=view.rev, window=view.window, waiting=view.waiting, transcript=lines,
+        arrivals=tuple(arrivals.values()),
         marks=(ops.Mark(operation.writer, operation.seq, view.activity_ms, ""),),
     )  # fmt: skip
