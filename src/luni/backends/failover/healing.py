@@ -31,14 +31,16 @@ Texts = Sequence[bytes]
 def lacks(stored: ops.State, mirror: ops.State, now_ms: int, waiting: Collection[str] = (), *, emptied: bool = False) -> bool:
     """Return whether what is stored is older than what was acknowledged. A session that was ended is not.
 
-    ``waiting``: operations (``writer.seq``) that have not reached the primary yet: it cannot have lost them. ``emptied``: the
-    primary has lost everything, so another session than the mirror's did not begin after the end of that one.
+    ``waiting``: operations (``writer.seq``) that have not reached the primary yet: it cannot have lost them. ``emptied``: it
+    has lost everything, so what is there now is of since then: another session did not begin after the end of the mirror's.
     """
     if not mirror.session_id or mirror.expire_ms <= now_ms:
         return False
     kin = _kin(stored, mirror)
+    if emptied and not kin:
+        return True
     held = [text for text in _unfolded(mirror, stored) if not waiting or _operation_of(text) not in waiting]
-    if stored.session_id != mirror.session_id and not emptied:  # ended, or begun anew after that: its numbers went on
+    if stored.session_id != mirror.session_id:  # ended, or begun anew after that: its numbers went on
         return bool(held) and stored.n < mirror.n - len(waiting)
     names, begun = {name_of(text) for text in _texts(stored)}, 0 if kin else stored.created_ms
     floor = _first(_texts(stored))

@@ -88,6 +88,7 @@ class Keeper:
         self._pid = os.getpid()
         self.breaker = Breaker(self.settings.failover_after)
         self.tails = Tails()
+        self.healer = Healer(self)
         self._writers: set[str] = set()
         self._thread: threading.Thread | None = None
         self._event = threading.Event()
@@ -186,13 +187,12 @@ class Keeper:
             return end.value
 
     def _run(self) -> None:
-        replayer, healer = Replayer(self), Healer(self)
-        pid = os.getpid()
+        replayer, pid = Replayer(self), os.getpid()
         while not self._closed and pid == os.getpid():
             self._event.wait(self._pause())
             self._event.clear()
             try:
-                self._round(replayer, healer)
+                self._round(replayer)
             except LuniError as error:
                 logger.warning("looking after the journal and the mirror failed: %s", type(error).__name__)
             except Exception as error:  # noqa: BLE001  a background loop: it must go on
@@ -203,7 +203,7 @@ class Keeper:
             return max(0.0, self.breaker.probe_at - time.monotonic())
         return self.settings.mirror_interval / ROUNDS
 
-    def _round(self, replayer: Replayer, healer: Healer) -> None:
+    def _round(self, replayer: Replayer) -> None:
         if self.breaker.open:
             self.absorbed()
             if self._closed or time.monotonic() < self.breaker.probe_at:
@@ -211,13 +211,13 @@ class Keeper:
             self._probe()
         if not self.breaker.open and (len(self.tails) or self.journal.sessions(1) or self._looks_again()):
             with replayer.alone() as alone:
-                healer.look(alone=alone)
+                self.healer.look(alone=alone)
                 self._looked_at = time.monotonic()
                 for tenant, user, at_ms in self.journal.owed_erasures() if alone else ():
                     self._erase_there(tenant, user, at_ms)
                 if alone:
                     replayer.round()
-            self._snapshots(self.settings.mirror_interval, healer)
+            self._snapshots(self.settings.mirror_interval)
             self._note_clock()
 
     def _looks_again(self) -> bool:
@@ -249,7 +249,7 @@ class Keeper:
             logger.warning("the server is back after %.1f s", seconds)
             emit(self.hook, Recovered(seconds, self.journal.depth()))
 
-    def _snapshots(self, older_than: float, healer: Healer) -> None:
+    def _snapshots(self, older_than: float) -> None:
         """Take snapshots of what has changed, for a small part of the time; kept if the primary is still the one it was."""
         began = time.monotonic()
         behind = began - self.tails.oldest() > BEHIND * self.settings.mirror_interval
@@ -261,7 +261,7 @@ class Keeper:
             taken.append((address, before, dumped.state))
             if time.monotonic() - began > most / 2 or self.breaker.open:
                 break
-        if not taken or not healer.knows():
+        if not taken or not self.healer.knows():
             return
         for address, before, state in taken:
             self.local.keep(address, state, leased_by=tuple(self._writers))

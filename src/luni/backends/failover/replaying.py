@@ -74,9 +74,11 @@ class Replayer:
         counts["dead"] += len(kept) - len(good)
         self._keeper.journal.settle(done, dead, {name: number for name, number in counts.items() if number})
         total.update(counts)
-        if state is not None:
-            self._keeper.local.keep(address, state)
         self._tell(address, kept, dead)
+        if state is not None:
+            if not self._keeper.healer.knows():
+                raise Unavailable("the server is another one than before: what it has lost comes first")
+            self._keeper.local.keep(address, state)
 
     def _tell(self, address: Address, kept: list[Kept], dead: list[tuple[int, str]]) -> None:
         kinds = {one.id: type(one.entry.operation).__name__.lower() if one.entry else "" for one in kept}
