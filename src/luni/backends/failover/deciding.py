@@ -142,9 +142,12 @@ def _renewing(judge: Judge, operation: ops.Renew) -> Step:
 def _asked_to_renew(judge: Judge, operation: ops.Renew) -> Step:
     if not judge.away():
         try:
-            return (yield Ask(operation)).held
+            result = yield Ask(operation)
         except (Unavailable, Indeterminate) as error:
             judge.failed(error, 0.0)
+        else:
+            judge.noted(operation, result)
+            return result.held
     return (None,) * len(operation.leases)
 
 

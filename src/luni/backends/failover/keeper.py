@@ -24,7 +24,7 @@ from luni.backends.failover.healing import CLOSED, Healer
 from luni.backends.failover.journal import Journal, Standing
 from luni.backends.failover.local import Local
 from luni.backends.failover.replaying import Replayer
-from luni.backends.failover.tails import Tails, entries_of
+from luni.backends.failover.tails import Tails, tail_of
 from luni.backends.sqlite.connection import path_of
 from luni.errors import BackendError, ConfigError, Indeterminate, LuniError, Unavailable
 from luni.events import FailedOver, Hook, Recovered, emit
@@ -127,6 +127,9 @@ class Keeper:
         now_ms = getattr(result, "now_ms", 0)
         if now_ms:
             self.clock.tell(now_ms)
+        if isinstance(operation, ops.Renew):
+            for lease, held in zip(operation.leases, result.held, strict=True):
+                self.tails.note(lease, held, time.monotonic(), self.clock.time_ms())
         if isinstance(operation, ops.OnSession):
             self.tails.note(operation, result, time.monotonic(), self.clock.time_ms())
             if isinstance(operation, ops.Write):
@@ -135,9 +138,9 @@ class Keeper:
     def locally(self, operation: ops.Operation) -> Any:
         """Execute an operation on what this host has, and journal it."""
         if isinstance(operation, ops.OnSession):
-            base, tail = entries_of(self.tails.of(operation.address))
-            result = self.local.execute(operation, tail, base)
-            self.tails.forget(operation.address, time.monotonic())
+            noted = self.tails.of(operation.address)
+            result = self.local.execute(operation, tail_of(noted))
+            self.tails.forget(operation.address, noted)
             return result
         return self.local.execute(operation)
 
@@ -225,10 +228,9 @@ class Keeper:
         """Put what only this process's memory knows where every process of the host finds it; return what that was about."""
         addresses = self.tails.due(float("inf"), SNAPSHOTS_A_ROUND)
         for address in addresses:
-            before = time.monotonic()
-            base, tail = entries_of(self.tails.of(address))
-            self.local.absorb(address, tail, base)
-            self.tails.forget(address, before)
+            noted = self.tails.of(address)
+            self.local.absorb(address, tail_of(noted))
+            self.tails.forget(address, noted)
         return addresses
 
     def _probe(self) -> None:
@@ -246,10 +248,10 @@ class Keeper:
         """Take snapshots of what has changed, for a fifth of the time at the most."""
         began = time.monotonic()
         for address in self.tails.due(began - older_than, SNAPSHOTS_A_ROUND):
-            before = time.monotonic()
+            noted = self.tails.of(address)  # what is noted by now is in the snapshot
             dumped: ops.Dumped = self.primary().execute(ops.Dump(address=address))
             self.local.keep(address, dumped.state, leased_by=tuple(self._writers))
-            self.tails.forget(address, before)
+            self.tails.forget(address, noted)
             if time.monotonic() - began > DUTY * self.settings.mirror_interval / ROUNDS or self.breaker.open:
                 break
 

@@ -15,8 +15,8 @@ import msgspec
 from luni import operations as ops
 from luni import wire
 from luni.backends.failover.entries import JOURNALED, Entry
-from luni.backends.failover.journal import Journal
-from luni.backends.failover.merging import merged
+from luni.backends.failover.journal import Journal, Kept
+from luni.backends.failover.tails import NOTHING, Tail, caught_up
 from luni.backends.sqlite import erasure, states
 from luni.backends.sqlite.backend import HANDLERS, SQLiteBackend
 from luni.backends.sqlite.rows import Conversation, Tables
@@ -37,16 +37,15 @@ class Local:
 
     def __init__(self, url: str, settings: Settings, clock: Clock, journal: Journal) -> None:
         self._store = SQLiteBackend(url, settings, clock)
-        self._journal, self._clock = journal, clock
+        self._journal = journal
 
     # an outage
 
-    def execute(self, operation: ops.Operation, tail: Sequence[Entry] = (), base: ops.State | None = None) -> Any:
+    def execute(self, operation: ops.Operation, tail: Tail = NOTHING) -> Any:
         """Execute an operation on what this host has, and journal it if it has an effect.
 
-        ``tail`` are operations that the primary has acknowledged to this process since the last snapshot, on ``base`` where
-        they tell the whole session. Raises `Degraded` for what cannot be told, or promised, without the primary; `Unavailable`
-        if the journal cannot be written.
+        ``tail`` is what the primary has acknowledged to this process since the last snapshot. Raises `Degraded` for what
+        cannot be told, or promised, without the primary; `Unavailable` if the journal cannot be written.
         """
         if isinstance(operation, _ON_SEVERAL):
             return self._store.execute(operation)
@@ -54,10 +53,10 @@ class Local:
             raise Degraded("the server is away: locks and bookings cannot be promised now, so nothing was done")
         _refuse_comparisons(operation)
         with self._store.transaction() as tables:
-            caught_up = self._catch_up(tables, operation, tail, base)
+            behind = self._catch_up(tables, operation, tail)
             tables.saved = False
             result = self._executed(tables, operation)
-            tables.saved = tables.saved or caught_up
+            tables.saved = tables.saved or behind
         return _marked(result)
 
     def _executed(self, tables: Tables, operation: Any) -> Any:
@@ -82,28 +81,26 @@ class Local:
         row = tables.find(address)
         return row is not None and (row.session_id is not None or self._journal.waits(address))
 
-    def absorb(self, address: Address, tail: Sequence[Entry], base: ops.State | None) -> None:
+    def absorb(self, address: Address, tail: Tail) -> None:
         """Bring a session here up to what the primary has acknowledged to this process: it is away now."""
         with self._store.transaction() as tables:
-            self._catch_up(tables, ops.Read(address=address), tail, base)
+            self._catch_up(tables, ops.Read(address=address), tail)
 
-    def _catch_up(self, tables: Tables, operation: Any, tail: Sequence[Entry], base: ops.State | None) -> bool:
+    def _catch_up(self, tables: Tables, operation: Any, tail: Tail) -> bool:
         """Bring the session here up to what was acknowledged; return whether that changed anything."""
         address = operation.address
         erased_ms = erased_at(tables, address)
-        entries = [one for one in (*tail, *self._missing(tables, address)) if one.at_ms > erased_ms]
-        if base is not None and base.activity_ms <= erased_ms:
-            base = None
+        missing = [one for one in self._missing(tables, address) if one.at_ms > erased_ms]
+        tail = _without_erased(tail, erased_ms) if erased_ms else tail
         row = tables.find(address)
         begun = isinstance(operation, JOURNALED) and not getattr(operation, "fresh", True)
-        if not entries and base is None and not (begun and operation.session_id and (row is None or row.session_id is None)):
+        met = begun and bool(operation.session_id) and (row is None or row.session_id is None)
+        if tail == NOTHING and not missing and not met:
             return False
         state = states.dump(tables, ops.Dump(address=address)).state
-        if base is not None and state.session_id != base.session_id and not self._journal.waits(address):
-            state = msgspec.structs.replace(base, arrivals=_together(state, base))
-        if not state.session_id and begun and operation.session_id:
-            state = _unknown(state, operation, tables.now_ms)
-        after, _ = merged(state, entries, tables.now_ms)
+        after = caught_up(state, tail, missing, tables.now_ms, alone=not self._journal.waits(address))
+        if not after.session_id and begun and operation.session_id:
+            after = _unknown(after, operation, tables.now_ms)
         if after == state and state.session_id and row is not None and row.session_id == state.session_id:
             return False
         return states.restore(tables, ops.Restore(address=address, state=after, version=None)) if after.session_id else False
@@ -120,10 +117,10 @@ class Local:
     def keep(self, address: Address, state: ops.State, *, leased_by: Sequence[str] = ()) -> bool:
         """Keep a snapshot, unless something newer is here; return whether it was kept.
 
-        Of its lease only one that was given to one of these writers: an outage knows this host's turns alone.
+        Of its lease only one that was given to one of these writers, or that another process of this host has put here: an
+        outage knows this host's turns alone.
         """
-        if not state.lease.startswith(tuple(f"{writer}." for writer in leased_by)):
-            state = msgspec.structs.replace(state, lease="", lease_end_ms=0)
+        ours = state.lease.startswith(tuple(f"{writer}." for writer in leased_by))
         with self._store.transaction() as tables:
             if self._journal.waits(address):
                 return False
@@ -134,6 +131,8 @@ class Local:
                 return False
             if not state.session_id:
                 return self._forget(tables, address)
+            if not ours and (row is None or row.lease != state.lease):
+                state = msgspec.structs.replace(state, lease="", lease_end_ms=0)
             kept = states.restore(tables, ops.Restore(address=address, state=state, version=None))
             row = tables.find(address)
             if row is not None:
@@ -158,10 +157,17 @@ class Local:
         with self._store.transaction() as tables:
             return erased_at(tables, address)
 
-    def turn_is_open(self, address: Address) -> bool:
-        """Return whether a turn of this session is open here: what it says has to be replayed with what it answers."""
-        state = self.state(address)
-        return bool(state.lease) and state.lease_end_ms > self._clock.time_ms()
+    def replayable(self, address: Address, limit: int) -> list[Kept] | None:
+        """Return the oldest entries of a session; ``None`` while a turn of it is open here.
+
+        What the turn says has to be replayed with what it answers. Both are looked at in one step: a turn that is opened
+        between two would be replayed without its lease, and its reply be refused.
+        """
+        with self._store.transaction() as tables:
+            row = tables.find(address)
+            if row is not None and row.leased(tables.now_ms):
+                return None
+            return self._journal.pending(address, limit)
 
     def addresses(self, passed: int, limit: int = AT_ONCE) -> list[Address]:
         """Return sessions that are here, page by page."""
@@ -182,9 +188,11 @@ class Local:
         self._store.close()
 
 
-def _together(known: ops.State, base: ops.State) -> tuple[ops.Arrival, ...]:
-    """Return the accepted ids of both: those of former sessions, and those of the one there is now."""
-    return tuple({one.digest: one for one in (*known.arrivals, *base.arrivals) if one.n > base.n - ops.RING}.values())
+def _without_erased(tail: Tail, erased_ms: int) -> Tail:
+    """Return what was acknowledged since a person was erased."""
+    view = tail.view if tail.view is not None and tail.view.activity_ms > erased_ms else None
+    before, after = (tuple(one for one in entries if one.at_ms > erased_ms) for entries in (tail.before, tail.after))
+    return Tail(before, view, after, tail.lease)
 
 
 def erased_at(tables: Tables, address: Address) -> int:
