@@ -64,7 +64,10 @@ class Local:
         if not isinstance(operation, JOURNALED):
             if isinstance(operation, ops.Read | ops.Dump) and not self._known(tables, operation.address):
                 raise Degraded(_UNKNOWN)
-            return handler(tables, operation)
+            result = handler(tables, operation)
+            if isinstance(operation, ops.Fold):
+                _unmark(tables, operation)
+            return result
         if isinstance(operation, ops.Write) and _has_mark(tables, operation):
             return handler(tables, operation)  # a repetition: journaled before, or known to the primary
         settles = _about_to_be_settled(tables, operation)
@@ -221,6 +224,13 @@ def _mark(tables: Tables, address: Address, writer: str) -> int:
 
 def _has_mark(tables: Tables, operation: ops.Write) -> bool:
     return _mark(tables, operation.address, operation.writer) >= operation.seq
+
+
+def _unmark(tables: Tables, operation: ops.Fold) -> None:
+    """Folding is not journaled, the replay folds for itself: its mark here would look like something the primary has lost."""
+    row = tables.find(operation.address)
+    if row is not None:
+        tables.execute("DELETE FROM mark WHERE conversation = ? AND writer = ?", (row.id, operation.writer))
 
 
 def _about_to_be_settled(tables: Tables, operation: Any) -> tuple[str, ...]:
