@@ -105,7 +105,7 @@ def _locally(operation: ops.Operation, error: BackendError | None = None) -> Ste
         return (yield from _accepting(operation))
     try:
         return (yield Locally(operation))
-    except Degraded:
+    except (Degraded, Unavailable):
         if isinstance(error, Indeterminate) and not isinstance(operation, ops.Read | ops.Dump):
             raise error from None  # it may have happened: that is not a refusal
         raise
