@@ -32,8 +32,9 @@ def refused():
 class Judge:
     """Knows what a test tells it, and remembers what it is told."""
 
-    def __init__(self, *, away=False, waits=False, patient=True, closed=False, here=()):
+    def __init__(self, *, away=False, waits=False, patient=True, closed=False, here=(), dead=()):
         self._away, self._waits, self._patient, self._closed, self._here = away, waits, patient, closed, here
+        self._dead = dict(dead)
         self.failures, self.answers = [], []
 
     def away(self):
@@ -48,6 +49,9 @@ class Judge:
     def failed(self, error, seconds):
         self.failures.append(error)
         return self._patient and not error.answered and seconds < 1
+
+    def dead_letters(self, address):
+        return self._dead.get(address, 0)
 
     def bookings_closed(self):
         return self._closed
@@ -249,6 +253,28 @@ def test_nobody_books_on_a_server_that_has_lost_data():
     assert isinstance(result, Degraded)
     assert "luni bookings reconcile" in str(result)
     assert drive(executing(Judge(), change), "cancelled") == ([Ask(change)], "cancelled")
+
+
+# what the primary has refused for good
+
+
+def test_what_shows_a_session_says_that_something_of_it_is_dead():
+    judge, shown = Judge(dead={ANA: 2}), accepted("accepted", 1, 0)
+    for away, place in ((False, Ask), (True, Locally)):
+        judge._away = away
+        steps, result = drive(executing(judge, opening()), shown)
+        assert isinstance(steps[0], place)
+        assert result == msgspec.structs.replace(shown, view=msgspec.structs.replace(shown.view, dead_letters=2))
+    judge._away = False
+    assert drive(executing(judge, receive(address=BOB)), shown)[1] == shown
+    assert drive(executing(judge, receive()), "no view")[1] == "no view"
+
+
+def test_a_list_of_sessions_says_of_which_something_is_dead():
+    view = accepted("accepted", 1, 0).view
+    inspect = ops.Inspect(addresses=(BOB, ANA, ANA))
+    _, result = drive(executing(Judge(dead={ANA: 1}), inspect), ops.Inspected((view, view, None)))
+    assert [one and one.dead_letters for one in result.views] == [0, 1, None]
 
 
 # renewing

@@ -43,6 +43,8 @@ ROUNDS = 4
 CLOSING_SECONDS = 2.0
 CLOCK_EVERY = 60.0
 LOOK_EVERY = 2.0
+MOST_FLAGGED = 10_000
+"""How many sessions with dead entries are told as such, those with the newest ones."""
 
 
 def impatient(settings: Settings) -> Settings:
@@ -92,6 +94,8 @@ class Keeper:
         self._primary: Backend | None = None
         self._clock_noted_at = self._looked_at = float("-inf")
         self._bookings_looked_at, self._bookings_closed = float("-inf"), False
+        self._dead: dict[Address, int] = {}
+        self._dead_counted_at = float("-inf")
 
     # what the flows ask and tell
 
@@ -109,6 +113,10 @@ class Keeper:
         """Whether this turn was opened on this host while the primary was away: its opening waits in the journal."""
         writer, _, rest = lease.owner_id.partition(".")
         return self.journal.has(lease.address, writer, int(rest.partition(".")[0] or 0))
+
+    def dead_letters(self, address: Address) -> int:
+        """How many operations of this session the primary has refused for good; at most a few seconds old."""
+        return self._dead.get(address, 0)
 
     def failed(self, error: BackendError, seconds: float) -> bool:
         """Take note of a failure; return whether another attempt makes sense: a connection that was lost, and no more."""
@@ -205,6 +213,7 @@ class Keeper:
         return self.settings.mirror_interval / ROUNDS
 
     def _round(self, replayer: Replayer, healer: Healer) -> None:
+        self.count_dead(LOOK_EVERY)
         if self.breaker.open:
             self.absorbed()
             if self._closed or time.monotonic() < self.breaker.probe_at:
@@ -220,6 +229,12 @@ class Keeper:
                     replayer.round()
             self._snapshots(self.settings.mirror_interval)
             self._note_clock()
+
+    def count_dead(self, seconds: float = 0.0) -> None:
+        """Look which sessions have dead entries, unless that was done so recently: a person may retry or drop them."""
+        if time.monotonic() - self._dead_counted_at >= seconds:
+            self._dead_counted_at = time.monotonic()
+            self._dead = self.journal.dead_sessions(MOST_FLAGGED)
 
     def _looks_again(self) -> bool:
         return time.monotonic() - self._looked_at >= LOOK_EVERY
@@ -272,6 +287,7 @@ class Keeper:
         self.tails.drop(tenant, user)
         mirror = self.eraser(tenant, user, at_ms, self.local.store().execute)
         entries = self.journal.forget(tenant, user=user or None)
+        self.count_dead()
         self.tails.drop(tenant, user)
         try:
             there = self._erase_there(tenant, user, 0)

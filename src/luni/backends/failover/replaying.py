@@ -77,6 +77,8 @@ class Replayer:
         total.update(counts)
         if state is not None:
             self._keeper.local.keep(address, state)
+        if dead:
+            self._keeper.count_dead()
         self._tell(address, kept, dead)
         return True
 
