@@ -256,6 +256,11 @@ class Journal:
             self._count(connection, "dropped", 1)
             return True
 
+    def is_dead(self, number: int) -> bool:
+        """Return whether there is a dead entry of this number."""
+        with self._connection() as connection:
+            return self._dead(connection, number) is not None
+
     def _dead(self, connection: Any, number: int) -> Any:
         select = "SELECT id, checksum, body FROM entry WHERE id = ? AND namespace = ? AND state = 'd'"
         return connection.execute(select, (number, self._namespace)).fetchone()

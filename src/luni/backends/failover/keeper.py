@@ -26,7 +26,7 @@ from luni.backends.failover.local import Local
 from luni.backends.failover.replaying import Replayer
 from luni.backends.failover.tails import Tails, tail_of
 from luni.backends.sqlite.connection import path_of
-from luni.errors import BackendError, ConfigError, Indeterminate, LuniError, Unavailable
+from luni.errors import BackendError, ConfigError, Indeterminate, InvalidInput, LuniError, Unavailable
 from luni.events import FailedOver, Hook, Recovered, emit
 from luni.models import Address
 from luni.settings import Settings
@@ -56,8 +56,14 @@ def impatient(settings: Settings) -> Settings:
 
 
 def journal_path(fallback: str) -> str:
-    """Return where the journal of a fallback is: beside it."""
-    path = Path(path_of(fallback))
+    """Return where the journal of a fallback is: beside it. Raises `ConfigError` if the fallback is no file."""
+    try:
+        place = path_of(fallback)
+    except (ConfigError, InvalidInput):
+        place = ""
+    if not place:
+        raise ConfigError("fallback: must be a file, sqlite:///relative.db or sqlite:////absolute.db: memory loses everything")
+    path = Path(place)
     return str(path.with_name(f"{path.stem}.journal{path.suffix}"))
 
 
@@ -69,10 +75,6 @@ class Keeper:
     """Knows whether the primary is away, and keeps what must not be lost. No I/O before it is used; threads share it."""
 
     def __init__(self, settings: Settings, primary: Callable[[], Backend], hook: Hook | None) -> None:
-        if not path_of(settings.fallback):
-            raise ConfigError(
-                "fallback: must be a file, sqlite:///relative.db or sqlite:////absolute.db: memory loses everything"
-            )
         self.settings, self.hook = settings, hook
         self._open_primary = primary
         self.journal = Journal(journal_path(settings.fallback), settings)
