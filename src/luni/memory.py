@@ -251,17 +251,19 @@ class MemoryBase:
         if keeper is None:
             return Health(ok=False, degraded=False, backend=backend.name, detail=str(error))
         try:
-            depth = keeper.journal.depth()
+            depth, dead = keeper.journal.depth(), keeper.journal.dead()
         except LuniError as worse:
             return Health(ok=False, degraded=True, backend=backend.name, detail=f"{error}; {worse}")
-        return Health(ok=True, degraded=True, backend=backend.name, journal_depth=depth, detail=str(error))
+        return Health(ok=True, degraded=True, backend=backend.name, journal_depth=depth, detail=str(error), dead_letters=dead)
 
     @staticmethod
     def _well(backend: Any, began: float) -> Health:
         """The store answers; what still waits to reach it is told."""
         latency_ms, keeper = 1000 * (time.perf_counter() - began), getattr(backend, "keeper", None)
         try:
-            depth = keeper.journal.depth() if keeper else 0
+            depth, dead = (keeper.journal.depth(), keeper.journal.dead()) if keeper else (0, 0)
         except LuniError as error:
             return Health(ok=True, degraded=True, backend=backend.name, latency_ms=latency_ms, detail=str(error))
-        return Health(ok=True, degraded=depth > 0, backend=backend.name, journal_depth=depth, latency_ms=latency_ms)
+        return Health(
+            ok=True, degraded=depth > 0, backend=backend.name, journal_depth=depth, latency_ms=latency_ms, dead_letters=dead
+        )  # fmt: skip

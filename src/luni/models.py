@@ -172,7 +172,8 @@ class SessionInfo(Discreet, frozen=True):
     ``paused_until`` is ``None`` for a pause that somebody has to end; ``paused_by`` and ``paused_reason`` are what
     `Session.pause` was given. ``damaged``: in a list, metadata or variables cannot be read and are left empty (in an
     export of `Memory.export` messages, too); `Session.info` raises `Damaged` then. ``degraded``: the server is
-    away, and this is what this host knew at ``as_of``.
+    away, and this is what this host knew at ``as_of``. ``dead_letters``: how many of its operations, acknowledged by this
+    host in an outage, the server has refused for good (`luni journal list --dead`).
     """
 
     _shown = ("session_id", "channel", "message_count", "revision")
@@ -199,6 +200,7 @@ class SessionInfo(Discreet, frozen=True):
     paused_reason: str | None = None
     degraded: bool = False
     as_of: float | None = None
+    dead_letters: int = 0
 
 
 class SessionExport(msgspec.Struct, frozen=True):
@@ -338,7 +340,7 @@ class Health(msgspec.Struct, frozen=True):
     """Whether the memory works. ``detail`` says why not, without secrets.
 
     ``degraded``: the server is away and this host goes on from its own storage, or so many operations (``journal_depth``)
-    still wait to reach it.
+    still wait to reach it. ``dead_letters``: how many it has refused for good; they wait for a person.
     """
 
     ok: bool
@@ -347,3 +349,4 @@ class Health(msgspec.Struct, frozen=True):
     journal_depth: int = 0
     latency_ms: float = 0.0
     detail: str = ""
+    dead_letters: int = 0

@@ -85,6 +85,7 @@ def context_of(scope: Scope, view: ops.View | None, *, cut: int | None = None) -
         partial=is_partial(view),
         damaged=damaged,
         as_of=view.as_of_ms / 1000 if view.as_of_ms else None,
+        dead_letters=view.dead_letters,
     )
 
 
@@ -167,6 +168,7 @@ def info(address: Address, view: ops.View, unanswered: int, *, strict: bool = Tr
         damaged=damaged,
         degraded=view.as_of_ms > 0,
         as_of=view.as_of_ms / 1000 if view.as_of_ms else None,
+        dead_letters=view.dead_letters,
         **_pause(view),
     )
 

@@ -7,9 +7,9 @@ from luni import operations as ops
 from luni import wire
 from luni.backends.failover.entries import Entry
 from luni.backends.failover.healing import healed, lacks
-from luni.backends.failover.local import continued
 from luni.backends.failover.merging import merged
-from luni.backends.failover.tails import Noted, Tails, story_of
+from luni.backends.failover.stories import continued, story_of
+from luni.backends.failover.tails import Noted, Tails
 from luni.models import Address, Message
 
 ANA = Address("shop", "web", "ana")
@@ -61,22 +61,22 @@ def shown(state):
 def test_what_came_before_a_turn_was_opened_is_not_forgotten():
     mirror, entries = state_of(heard("1")), heard("2", "3", begin=2)
     seen = shown(state_of(heard("1", "2", "3")))
-    assert said(continued(mirror, [entries[0], seen, entries[1]], LATER, anew=True)) == ["1", "2", "3"]
+    assert said(continued(mirror, [entries[0], seen, entries[1]], LATER)) == ["1", "2", "3"]
 
 
 def test_a_session_begun_anew_after_its_end_takes_the_place_of_the_former_one():
     mirror = state_of(heard("1", "2"))
     anew = msgspec.structs.replace(shown(state_of(heard("3", session_id="t"))), n=3)
-    after = continued(mirror, [anew], LATER, anew=True)
+    after = continued(mirror, [anew], LATER)
     assert (after.session_id, said(after)) == ("t", ["3"])
 
 
-@pytest.mark.parametrize("anew", [True, False])
-def test_a_session_that_an_emptied_primary_began_is_the_former_one_going_on(anew):
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_session_that_an_emptied_primary_began_is_the_former_one_going_on(lost):
     """Its numbers begin again at one: it is not the next one after an end."""
     mirror, entries = state_of(heard("1", "2")), heard("3", "4", session_id="t", begin=3)
     seen = shown(state_of(entries[:1]))
-    after = continued(mirror, [seen, *entries], LATER, anew=anew)
+    after = continued(mirror, [seen, *entries], LATER, lost=lost)
     assert (after.session_id, said(after)) == ("s", ["1", "2", "3", "4"])
 
 
@@ -94,7 +94,7 @@ def test_an_answer_on_an_emptied_primary_settles_what_it_answered_and_nothing_el
         ),
     ]  # fmt: skip
     seen = shown(state_of(heard("3", session_id="t", begin=3)))
-    after = continued(state_of(heard("1", "2")), [seen, *story_of(tuple(told))], LATER, anew=False)
+    after = continued(state_of(heard("1", "2")), [seen, *story_of(tuple(told))], LATER, lost=True)
     assert [one.n for one in after.arrivals if one.state == "w"] == [1, 2]
     assert said(after) == ["1", "2", "3"]
 
@@ -149,16 +149,6 @@ def test_more_messages_than_the_ring_holds_are_stored_all_the_same():
     assert set(outcomes) == {"replayed"}
     assert lines(state) == numbers(1, 150)
     assert len(state.arrivals) == ops.RING
-
-
-def test_what_is_noted_while_the_mirror_takes_it_over_is_not_forgotten():
-    tails = Tails()
-    operations = [one.operation for one in heard("1", "2")]
-    tails.note(operations[0], None, 1.0, NOW)
-    taken = tails.of(ANA)
-    tails.note(operations[1], None, 0.5, NOW)  # begun before the first was, noted after it was taken
-    tails.absorbed(ANA, taken)
-    assert [one.operation for one in tails.of(ANA)] == operations[1:]
 
 
 def test_the_busiest_session_is_looked_after_first():

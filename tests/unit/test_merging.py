@@ -139,6 +139,25 @@ def test_a_session_healed_from_a_mirror_is_what_the_mirror_had():
     print("200 older sessions healed: equal")  # noqa: T201  counts are to be seen
 
 
+def test_healing_never_makes_a_waiting_message_forgotten():
+    """What the primary remembers of old ids has new numbers here: only as many as the ring has room for."""
+    rng = random.Random(8)
+    host = Host("a" * 26, rng)
+    for number in range(200):
+        host.hear()
+        if number < 150 and number % 8 == 7:
+            host.answer()
+    older, _ = merged(ops.State(), host.entries[:150], NOW + 200_000)
+    mirror, _ = merged(older, host.entries, NOW + 200_000)
+    waiting = {one.digest for one in mirror.arrivals if one.state == "w"}
+    found = healed(older, mirror)
+    assert {one.digest for one in found.arrivals if one.state == "w"} == waiting
+    assert found.n == mirror.n, "ids of before the ring's reach take no new numbers"
+    elsewhere = msgspec.structs.replace(older, session_id="another")
+    found = healed(elsewhere, mirror)
+    assert {one.digest for one in found.arrivals if one.state == "w"} >= waiting
+
+
 def test_a_session_that_was_ended_is_not_healed():
     entries = journal("a" * 26, random.Random(8))
     mirror, _ = merged(ops.State(), entries, NOW + 60_000)

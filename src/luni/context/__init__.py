@@ -54,6 +54,8 @@ class Context(Discreet, frozen=True):
         held: Every message held, also those that the policy left out, oldest first.
         first_position: How many messages of the session precede ``held[0]``.
         as_of: While the server is away: up to when this host knows the session, in seconds since the epoch; else ``None``.
+        dead_letters: How many acknowledged operations of the session the server has refused for good after an outage: what they
+            said is not in here (`luni journal list --dead`).
     """
 
     _shown = ("current", "prompt_tokens", "full_history_tokens", "partial", "damaged")
@@ -70,6 +72,7 @@ class Context(Discreet, frozen=True):
     held: tuple[Message, ...] = ()
     first_position: int = 0
     as_of: float | None = None
+    dead_letters: int = 0
 
     @property
     def degraded(self) -> bool:
@@ -93,6 +96,7 @@ class Context(Discreet, frozen=True):
             partial=self.partial,
             damaged=self.damaged,
             as_of=self.as_of,
+            dead_letters=self.dead_letters,
         )
         return msgspec.structs.replace(chosen, full_history_tokens=self.full_history_tokens)
 
@@ -125,6 +129,7 @@ def assemble(
     partial: bool = False,
     damaged: int = 0,
     as_of: float | None = None,
+    dead_letters: int = 0,
 ) -> Context:
     """Make the context of a turn: choose the messages, and count what they and the notes cost.
 
@@ -143,6 +148,7 @@ def assemble(
         partial: Part of the session was evicted by the server.
         damaged: How many stored items could not be read.
         as_of: Up to when the session is known, where the server is away.
+        dead_letters: How many of its operations the server has refused for good.
     """
     notes = (memory_note(summary, language=language), focus_note(focus, language=language))
     fixed = sum(counter.count(note) + MESSAGE_OVERHEAD for note in notes if note)
@@ -169,4 +175,5 @@ def assemble(
         held=tuple(messages),
         first_position=first_position,
         as_of=as_of,
+        dead_letters=dead_letters,
     )

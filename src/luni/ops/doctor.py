@@ -19,13 +19,14 @@ from luni.client import Memory
 from luni.clock import SystemClock
 from luni.errors import ConfigError, LuniError
 from luni.flows.locks import Guarantee
+from luni.ops.fallback import Fallback, look
+from luni.ops.lasting import lost_when
 from luni.ops.store import missing_file
 from luni.settings import ENVIRONMENT, Settings
 
 __all__ = ["Diagnosis", "Setting", "examine"]
 
 _SECRET = frozenset({"sentinel_password"})
-_LOST_WITH_THE_MACHINE = frozenset({"tmpfs", "ramfs"})
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -46,6 +47,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     locks_and_bookings: str
     versions: dict[str, str]
     store: dict[str, Any]
+    fallback: Fallback
     warnings: list[str]
     settings: list[Setting]
 
@@ -53,10 +55,11 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 def examine(settings: Settings) -> Diagnosis:
     """Look at versions, settings and the store; raise `ConfigError` for a URL that leads nowhere, or bad policies."""
     settings.load_policies()
+    fallback = look(settings)
     missing = missing_file(settings)
     if missing is not None:
         return _not_there(settings, missing)
-    with Memory(settings) as memory:
+    with Memory(msgspec.structs.replace(settings, fallback="")) as memory:  # the server itself, not what goes on without it
         health = memory.health()
         store, problem = _described(memory) if health.ok else ({}, health.detail)
     place = {"backend": health.backend, "place": _place(settings.url)} | store
@@ -70,7 +73,8 @@ def examine(settings: Settings) -> Diagnosis:
         locks_and_bookings=_promise(place, settings) if not problem else "cannot be told: the store does not answer",
         versions=versions,
         store=place,
-        warnings=_warnings(place) + _file_warnings(settings.url) + _secret_warnings(settings),
+        fallback=fallback,
+        warnings=_warnings(place) + _file_warnings(settings.url) + _secret_warnings(settings) + fallback.warnings,
         settings=_settings(settings),
     )
 
@@ -113,6 +117,7 @@ def _not_there(settings: Settings, path: Path) -> Diagnosis:
         locks_and_bookings=_ONE_FILE,
         versions=_versions("", settings.url),
         store={"backend": "sqlite", "place": str(path), "file": "none yet: it is made at first use"},
+        fallback=Fallback(configured=False),
         warnings=_file_warnings(settings.url),
         settings=_settings(settings),
     )
@@ -158,8 +163,9 @@ def _file_warnings(url: str) -> list[str]:
     found = []
     if path.exists() and path.stat().st_mode & 0o077:
         found.append(f"others may read or write {path}: chmod 600 it")
-    if _file_system(path) in _LOST_WITH_THE_MACHINE:
-        found.append(f"{path} is not on a lasting disk: it is gone when the machine restarts")
+    lost = lost_when(path)
+    if lost:
+        found.append(f"{path} is not on a lasting disk: it is gone when {lost}")
     return found
 
 
@@ -168,16 +174,6 @@ def _secret_warnings(settings: Settings) -> list[str]:
         return []
     paths = [Path(path) for path in (settings.password_file, settings.sentinel_password_file, settings.tls_key) if path]
     return [f"others may read {path}: chmod 600 it" for path in paths if path.is_file() and path.stat().st_mode & 0o077]
-
-
-def _file_system(path: Path) -> str:
-    """Return the type of the file system a path is on; ``""`` where that cannot be told (not Linux)."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    found = [words[1:3] for line in mounts.splitlines() if path.is_relative_to((words := line.split())[1])]
-    return max(found, key=lambda mount: len(mount[0]), default=["", ""])[1]
 
 
 def _settings(settings: Settings) -> list[Setting]:

@@ -34,7 +34,9 @@ Fallback = Annotated[
         help="The fallback's file, sqlite:///FILE. Without it the settings decide.", metavar="URL", show_default=False
     ),
 ]
-Number = Annotated[int, typer.Argument(help="The entry's number, as `luni journal list` shows it.", show_default=False)]
+Number = Annotated[
+    int, typer.Argument(min=1, max=2**63 - 1, help="The entry's number, as `luni journal list` shows it.", show_default=False)
+]
 
 
 @contextmanager
@@ -94,7 +96,7 @@ def drop(
 ) -> None:
     """Let a dead entry go for good. Status 1 if there is none of that number."""
     with _opened(fallback) as opened:
-        if not yes:
+        if not yes and opened.is_dead(number):
             ask(f"Let entry {number} go for good? Somebody was told that it was stored.", instead="drops it")
         if not opened.drop(number):
             raise NotFound(f"there is no dead entry {number}")

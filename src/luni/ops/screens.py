@@ -16,6 +16,7 @@ from rich.text import Text
 from luni.models import Message, Page, SessionExport, SessionInfo
 from luni.ops.demo import Demo, Example
 from luni.ops.doctor import Diagnosis
+from luni.ops.fallback import Fallback
 from luni.ops.redis_setup import Cleaned, Ready, ServerStatus
 from luni.ops.replay import Report
 from luni.ops.waiting import Waiting
@@ -272,9 +273,22 @@ def doctor(found: Diagnosis) -> RenderableType:
         Text.assemble(mark, ("  " + latency if latency else "", "dim")),
         *([Text(), heading("Warnings"), *warnings] if warnings else []),
         *(Text(), heading("Store"), _section(store)),
+        *(Text(), heading("Fallback"), _section(_fallback(found.fallback))),
         *(Text(), heading("Versions"), _section(versions)),
         *(Text(), heading("Settings", "in force; those that differ from the default are bright"), _section(_settings(found))),
     )
+
+
+def _fallback(found: Fallback) -> RenderableType:
+    if not found.configured:
+        return Text("none: while a server is away, calls fail (LUNI_FALLBACK)", style="dim")
+    grid = _grid()
+    grid.add_row("storage", _value(plain(found.place), found.file_system and f"on {plain(found.file_system)}"))
+    grid.add_row("journal", _value(plain(found.journal), "" if found.made else "none yet: it is made at first use"))
+    since = f"since {datetime.fromtimestamp(found.oldest_ms // 1000, UTC).isoformat(' ')}" if found.waiting else ""
+    grid.add_row("waiting", _value(f"{found.waiting:,}", since))
+    grid.add_row("dead", _value(f"{found.dead:,}", "luni journal list --dead" if found.dead else ""))
+    return grid
 
 
 def redis_ready(found: Ready) -> RenderableType:

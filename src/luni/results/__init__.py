@@ -70,6 +70,8 @@ class View(Discreet, frozen=True):
     waiting: tuple[bytes, ...] = ()
     as_of_ms: int = 0
     """While the server is away: up to when this host knows the session; 0: it is what the server has now."""
+    dead_letters: int = 0
+    """How many operations of the session, acknowledged by this host in an outage, the server has refused for good."""
 
 
 class TenantsListed(msgspec.Struct, frozen=True):

@@ -61,12 +61,41 @@ class Judge(Protocol):
     def bookings_closed(self) -> bool:
         """Whether the primary has lost data, and nobody has looked at the bookings yet."""
 
+    def dead_letters(self, address: Address) -> int:
+        """How many operations of this session the primary has refused for good."""
+
     def noted(self, operation: ops.Operation, result: Any) -> None:
         """Take note of an answer."""
 
 
 def executing(judge: Judge, operation: ops.Operation, monotonic: Callable[[], float] = time.monotonic) -> Step:
-    """Execute an operation on the primary; on this host if it is away, or if something of the session waits to reach it."""
+    """Execute an operation on the primary; on this host if it is away, or if something of the session waits to reach it.
+
+    What shows a session says how many of its operations the primary has refused for good.
+    """
+    result = yield from _executing(judge, operation, monotonic)
+    return _flagged(judge, operation, result)
+
+
+def _flagged(judge: Judge, operation: ops.Operation, result: Any) -> Any:
+    if isinstance(operation, ops.Inspect) and isinstance(result, ops.Inspected):
+        numbers = [judge.dead_letters(address) for address in operation.addresses]
+        if not any(numbers):
+            return result
+        views = tuple(view and _with(view, number) for view, number in zip(result.views, numbers, strict=True))
+        return msgspec.structs.replace(result, views=views)
+    view = getattr(result, "view", None)
+    if not isinstance(view, ops.View) or not isinstance(operation, ops.OnSession):
+        return result
+    number = judge.dead_letters(operation.address)
+    return msgspec.structs.replace(result, view=_with(view, number)) if number else result
+
+
+def _with(view: ops.View, number: int) -> ops.View:
+    return msgspec.structs.replace(view, dead_letters=number)
+
+
+def _executing(judge: Judge, operation: ops.Operation, monotonic: Callable[[], float]) -> Step:
     if isinstance(operation, ops.Renew):
         return (yield from _renewing(judge, operation))
     if isinstance(operation, ops.Erase):
@@ -105,7 +134,7 @@ def _locally(operation: ops.Operation, error: BackendError | None = None) -> Ste
         return (yield from _accepting(operation))
     try:
         return (yield Locally(operation))
-    except Degraded:
+    except (Degraded, Unavailable):
         if isinstance(error, Indeterminate) and not isinstance(operation, ops.Read | ops.Dump):
             raise error from None  # it may have happened: that is not a refusal
         raise
@@ -142,9 +171,12 @@ def _renewing(judge: Judge, operation: ops.Renew) -> Step:
 def _asked_to_renew(judge: Judge, operation: ops.Renew) -> Step:
     if not judge.away():
         try:
-            return (yield Ask(operation)).held
+            result = yield Ask(operation)
         except (Unavailable, Indeterminate) as error:
             judge.failed(error, 0.0)
+        else:
+            judge.noted(operation, result)
+            return result.held
     return (None,) * len(operation.leases)
 
 

@@ -153,6 +153,19 @@ def _add_messages(session: Session, other: ops.State) -> None:
     session.settle_watermark()
 
 
+def _add_ids(session: Session, other: ops.State, settled: Sequence[ops.Arrival]) -> None:
+    """Remember ids that were accepted and answered, the newest of them, as many as there is room for.
+
+    Under new numbers they must not push out a message that waits. Of the same session, one as old as its number is forgotten.
+    """
+    at, waiting = session.at, [one.n for one in session.arrivals.values() if one.state == "w"]
+    if at.session_id == other.session_id:
+        settled = [one for one in settled if one.n > at.n - ops.RING]
+    room = min(ops.RING - len(session.arrivals), min(waiting, default=at.n) + ops.RING - 1 - at.n)
+    for record in _in_order(settled)[-room:] if room > 0 else ():
+        session.take_arrival(record)
+
+
 def _take_fields(session: Session, other: ops.State) -> None:
     """Take the fields that the other side set later."""
     later = {name: stamp for name, stamp in other.stamps if stamp > session.stamps.get(name, "")}

@@ -197,6 +197,22 @@ class Journal:
             count = "SELECT count(*) FROM entry WHERE namespace = ? AND state = 'p'"
             return int(connection.execute(count, (self._namespace,)).fetchone()[0])
 
+    def dead(self) -> int:
+        """Return how many entries were refused for good."""
+        with self._connection() as connection:
+            count = "SELECT count(*) FROM entry WHERE namespace = ? AND state = 'd'"
+            return int(connection.execute(count, (self._namespace,)).fetchone()[0])
+
+    def dead_sessions(self, limit: int) -> dict[Address, int]:
+        """Return sessions of which something was refused for good, and of each how many entries."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT tenant, channel, user, count(*) FROM entry WHERE namespace = ? AND state = 'd' "
+                "GROUP BY tenant, channel, user ORDER BY max(id) DESC LIMIT ?",
+                (self._namespace, limit),
+            ).fetchall()
+        return {Address(*whose): number for *whose, number in rows}
+
     def entries(self, *, state: str | None, limit: int) -> list[Listed]:
         """Return entries as a person reads them, the oldest first; of one state (``p`` or ``d``) or of both."""
         states = ("p", "d") if state is None else (state,)
@@ -239,6 +255,11 @@ class Journal:
             connection.execute("DELETE FROM entry WHERE id = ?", (number,))
             self._count(connection, "dropped", 1)
             return True
+
+    def is_dead(self, number: int) -> bool:
+        """Return whether there is a dead entry of this number."""
+        with self._connection() as connection:
+            return self._dead(connection, number) is not None
 
     def _dead(self, connection: Any, number: int) -> Any:
         select = "SELECT id, checksum, body FROM entry WHERE id = ? AND namespace = ? AND state = 'd'"

@@ -24,9 +24,10 @@ from luni.backends.failover.healing import CLOSED, Healer
 from luni.backends.failover.journal import Journal, Standing
 from luni.backends.failover.local import Local
 from luni.backends.failover.replaying import Replayer
-from luni.backends.failover.tails import MOST_SESSIONS, Tails, story_of
+from luni.backends.failover.stories import story_of
+from luni.backends.failover.tails import MOST_SESSIONS, Noted, Tails
 from luni.backends.sqlite.connection import path_of
-from luni.errors import BackendError, ConfigError, Indeterminate, LuniError, Unavailable
+from luni.errors import BackendError, ConfigError, Indeterminate, InvalidInput, LuniError, Unavailable
 from luni.events import FailedOver, Hook, Recovered, emit
 from luni.models import Address
 from luni.settings import Settings
@@ -45,6 +46,8 @@ ROUNDS = 4
 CLOSING_SECONDS = 2.0
 CLOCK_EVERY = 60.0
 LOOK_EVERY = 2.0
+MOST_FLAGGED = 10_000
+"""How many sessions with dead entries are told as such, those with the newest ones."""
 
 
 def impatient(settings: Settings) -> Settings:
@@ -56,8 +59,14 @@ def impatient(settings: Settings) -> Settings:
 
 
 def journal_path(fallback: str) -> str:
-    """Return where the journal of a fallback is: beside it."""
-    path = Path(path_of(fallback))
+    """Return where the journal of a fallback is: beside it. Raises `ConfigError` if the fallback is no file."""
+    try:
+        place = path_of(fallback)
+    except (ConfigError, InvalidInput):
+        place = ""
+    if not place:
+        raise ConfigError("fallback: must be a file, sqlite:///relative.db or sqlite:////absolute.db: memory loses everything")
+    path = Path(place)
     return str(path.with_name(f"{path.stem}.journal{path.suffix}"))
 
 
@@ -69,10 +78,6 @@ class Keeper:
     """Knows whether the primary is away, and keeps what must not be lost. No I/O before it is used; threads share it."""
 
     def __init__(self, settings: Settings, primary: Callable[[], Backend], hook: Hook | None) -> None:
-        if not path_of(settings.fallback):
-            raise ConfigError(
-                "fallback: must be a file, sqlite:///relative.db or sqlite:////absolute.db: memory loses everything"
-            )
         self.settings, self.hook = settings, hook
         self._open_primary = primary
         self.journal = Journal(journal_path(settings.fallback), settings)
@@ -95,6 +100,8 @@ class Keeper:
         self._primary: Backend | None = None
         self._clock_noted_at = self._looked_at = float("-inf")
         self._bookings_looked_at, self._bookings_closed = float("-inf"), False
+        self._dead: dict[Address, int] = {}
+        self._dead_counted_at = float("-inf")
 
     # what the flows ask and tell
 
@@ -113,6 +120,10 @@ class Keeper:
         writer, _, rest = lease.owner_id.partition(".")
         return self.journal.has(lease.address, writer, int(rest.partition(".")[0] or 0))
 
+    def dead_letters(self, address: Address) -> int:
+        """How many operations of this session the primary has refused for good; at most a few seconds old."""
+        return self._dead.get(address, 0)
+
     def failed(self, error: BackendError, seconds: float) -> bool:
         """Take note of a failure; return whether another attempt makes sense: a connection that was lost, and no more."""
         if error.answered:
@@ -130,6 +141,9 @@ class Keeper:
         now_ms = getattr(result, "now_ms", 0)
         if now_ms:
             self.clock.tell(now_ms)
+        if isinstance(operation, ops.Renew):
+            for lease, held in zip(operation.leases, result.held, strict=True):
+                self.tails.note(lease, held, time.monotonic(), self.clock.time_ms())
         if isinstance(operation, ops.OnSession):
             self.tails.note(operation, result, time.monotonic(), self.clock.time_ms())
             if isinstance(operation, ops.Write):
@@ -140,7 +154,7 @@ class Keeper:
         if isinstance(operation, ops.OnSession):
             noted = self.tails.of(operation.address)
             result = self.local.execute(operation, story_of(noted))
-            self.tails.absorbed(operation.address, noted)
+            self.tails.forget(operation.address, noted)
             return result
         return self.local.execute(operation)
 
@@ -204,6 +218,7 @@ class Keeper:
         return self.settings.mirror_interval / ROUNDS
 
     def _round(self, replayer: Replayer) -> None:
+        self.count_dead(LOOK_EVERY)
         if self.breaker.open:
             self.absorbed()
             if self._closed or time.monotonic() < self.breaker.probe_at:
@@ -220,6 +235,12 @@ class Keeper:
             self._snapshots(self.settings.mirror_interval)
             self._note_clock()
 
+    def count_dead(self, seconds: float = 0.0) -> None:
+        """Look which sessions have dead entries, unless that was done so recently: a person may retry or drop them."""
+        if time.monotonic() - self._dead_counted_at >= seconds:
+            self._dead_counted_at = time.monotonic()
+            self._dead = self.journal.dead_sessions(MOST_FLAGGED)
+
     def _looks_again(self) -> bool:
         return time.monotonic() - self._looked_at >= LOOK_EVERY
 
@@ -235,7 +256,7 @@ class Keeper:
                 break
             noted = self.tails.of(address)
             self.local.absorb(address, story_of(noted), lost=lost)
-            self.tails.absorbed(address, noted)
+            self.tails.forget(address, noted)
         return addresses
 
     def _probe(self) -> None:
@@ -254,18 +275,18 @@ class Keeper:
         began = time.monotonic()
         behind = began - self.tails.oldest() > BEHIND * self.settings.mirror_interval
         most = (HURRY if behind else DUTY) * self.settings.mirror_interval / ROUNDS
-        taken: list[tuple[Address, float, ops.State]] = []
+        taken: list[tuple[Address, tuple[Noted, ...], ops.State]] = []
         for address in self.tails.due(began - older_than, SNAPSHOTS_A_ROUND):
-            before = time.monotonic()
+            noted = self.tails.of(address)  # what is noted by now is in the snapshot
             dumped: ops.Dumped = self.primary().execute(ops.Dump(address=address))
-            taken.append((address, before, dumped.state))
+            taken.append((address, noted, dumped.state))
             if time.monotonic() - began > most / 2 or self.breaker.open:
                 break
         if not taken or not self.healer.knows():
             return
-        for address, before, state in taken:
+        for address, noted, state in taken:
             self.local.keep(address, state, leased_by=tuple(self._writers))
-            self.tails.forget(address, before)
+            self.tails.forget(address, noted)
 
     def _note_clock(self) -> None:
         if self.clock.told and time.monotonic() - self._clock_noted_at > CLOCK_EVERY:
@@ -284,6 +305,7 @@ class Keeper:
         self.tails.drop(tenant, user)
         mirror = self.eraser(tenant, user, at_ms, self.local.store().execute)
         entries = self.journal.forget(tenant, user=user or None)
+        self.count_dead()
         self.tails.drop(tenant, user)
         try:
             there = self._erase_there(tenant, user, 0)

@@ -15,8 +15,8 @@ import msgspec
 from luni import operations as ops
 from luni import wire
 from luni.backends.failover.entries import JOURNALED, Entry
-from luni.backends.failover.journal import Journal
-from luni.backends.failover.merging import merged
+from luni.backends.failover.journal import Journal, Kept
+from luni.backends.failover.stories import Story, continued, since
 from luni.backends.sqlite import erasure, states
 from luni.backends.sqlite.backend import HANDLERS, SQLiteBackend
 from luni.backends.sqlite.rows import Conversation, Tables
@@ -28,7 +28,6 @@ from luni.settings import Settings
 __all__ = ["Local"]
 
 AT_ONCE = 1000
-Story = Sequence[ops.State | Entry]
 _ON_SEVERAL = (ops.Sessions, ops.Inspect, ops.Tenants, ops.Pending, ops.Examine, ops.Claim, ops.Locate, ops.Renew)
 _UNKNOWN = "the server is away and this host has not served this session: nobody here can tell what it holds"
 
@@ -38,7 +37,7 @@ class Local:
 
     def __init__(self, url: str, settings: Settings, clock: Clock, journal: Journal) -> None:
         self._store = SQLiteBackend(url, settings, clock)
-        self._journal, self._clock = journal, clock
+        self._journal = journal
 
     # an outage
 
@@ -54,10 +53,10 @@ class Local:
             raise Degraded("the server is away: locks and bookings cannot be promised now, so nothing was done")
         _refuse_comparisons(operation)
         with self._store.transaction() as tables:
-            caught_up = self._catch_up(tables, operation, tail)
+            behind = self._catch_up(tables, operation, tail)
             tables.saved = False
             result = self._executed(tables, operation)
-            tables.saved = tables.saved or caught_up
+            tables.saved = tables.saved or behind
         return _marked(result)
 
     def _executed(self, tables: Tables, operation: Any) -> Any:
@@ -90,14 +89,13 @@ class Local:
     def _catch_up(self, tables: Tables, operation: Any, tail: Story, *, lost: bool = False) -> bool:
         """Bring the session here up to what was acknowledged; return whether that changed anything."""
         address = operation.address
-        erased_ms = erased_at(tables, address)
-        story = [one for one in (*tail, *self._missing(tables, address)) if _told_ms(one) > erased_ms]
+        story = since((*tail, *self._missing(tables, address)), erased_at(tables, address))
         row = tables.find(address)
         begun = isinstance(operation, JOURNALED) and not getattr(operation, "fresh", True)
         if not story and not (begun and operation.session_id and (row is None or row.session_id is None)):
             return False
         state = states.dump(tables, ops.Dump(address=address)).state
-        after = continued(state, story, tables.now_ms, anew=not lost and not self._journal.waits(address))
+        after = continued(state, story, tables.now_ms, lost=lost, alone=not self._journal.waits(address))
         if not after.session_id and begun and operation.session_id:
             after = _unknown(after, operation, tables.now_ms)
         if after == state and state.session_id and row is not None and row.session_id == state.session_id:
@@ -118,10 +116,10 @@ class Local:
     def keep(self, address: Address, state: ops.State, *, leased_by: Sequence[str] = ()) -> bool:
         """Keep a snapshot, unless something newer is here; return whether it was kept.
 
-        Of its lease only one that was given to one of these writers: an outage knows this host's turns alone.
+        Of its lease only one that was given to one of these writers, or that another process of this host has put here: an
+        outage knows this host's turns alone.
         """
-        if not state.lease.startswith(tuple(f"{writer}." for writer in leased_by)):
-            state = msgspec.structs.replace(state, lease="", lease_end_ms=0)
+        ours = state.lease.startswith(tuple(f"{writer}." for writer in leased_by))
         with self._store.transaction() as tables:
             if self._journal.waits(address):
                 return False
@@ -132,6 +130,8 @@ class Local:
                 return False
             if not state.session_id:
                 return self._forget(tables, address)
+            if not ours and (row is None or row.lease != state.lease):
+                state = msgspec.structs.replace(state, lease="", lease_end_ms=0)
             kept = states.restore(tables, ops.Restore(address=address, state=state, version=None))
             row = tables.find(address)
             if row is not None:
@@ -156,10 +156,17 @@ class Local:
         with self._store.transaction() as tables:
             return erased_at(tables, address)
 
-    def turn_is_open(self, address: Address) -> bool:
-        """Return whether a turn of this session is open here: what it says has to be replayed with what it answers."""
-        state = self.state(address)
-        return bool(state.lease) and state.lease_end_ms > self._clock.time_ms()
+    def replayable(self, address: Address, limit: int) -> list[Kept] | None:
+        """Return the oldest entries of a session; ``None`` while a turn of it is open here.
+
+        What the turn says has to be replayed with what it answers. Both are looked at in one step: a turn that is opened
+        between two would be replayed without its lease, and its reply be refused.
+        """
+        with self._store.transaction() as tables:
+            row = tables.find(address)
+            if row is not None and row.leased(tables.now_ms):
+                return None
+            return self._journal.pending(address, limit)
 
     def addresses(self, passed: int, limit: int = AT_ONCE) -> list[Address]:
         """Return sessions that are here, page by page."""
@@ -178,35 +185,6 @@ class Local:
     def close(self) -> None:
         """Close every thread's connection."""
         self._store.close()
-
-
-def continued(state: ops.State, story: Story, now_ms: int, *, anew: bool) -> ops.State:
-    """Return a session after all that.
-
-    Where the primary showed another session than this one: it was ended and begun ``anew``, if its numbers went on; if they did
-    not, or that cannot be, the primary has lost this one, and what was said since belongs to it.
-    """
-    entries: list[Entry] = []
-    foreign = False
-    for one in story:
-        if isinstance(one, Entry):
-            entries.append(msgspec.structs.replace(one, cut=None, arrival=0) if foreign and one.cut is not None else one)
-            continue
-        state, _ = merged(state, entries, now_ms)
-        entries = []
-        if not state.session_id or (anew and one.session_id != state.session_id and one.n > state.n):
-            state = msgspec.structs.replace(one, arrivals=_together(state, one))
-        foreign = one.session_id != state.session_id
-    return merged(state, entries, now_ms)[0]
-
-
-def _told_ms(one: ops.State | Entry) -> int:
-    return one.at_ms if isinstance(one, Entry) else one.activity_ms
-
-
-def _together(known: ops.State, base: ops.State) -> tuple[ops.Arrival, ...]:
-    """Return the accepted ids of both: those of former sessions, and those of the one there is now."""
-    return tuple({one.digest: one for one in (*known.arrivals, *base.arrivals) if one.n > base.n - ops.RING}.values())
 
 
 def erased_at(tables: Tables, address: Address) -> int:

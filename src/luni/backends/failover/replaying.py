@@ -50,15 +50,16 @@ class Replayer:
         passed = 0
         while addresses := keeper.journal.sessions(AT_ONCE, passed):
             for address in addresses:
-                if keeper.local.turn_is_open(address):
-                    passed += 1  # what it says is replayed with what it answers
-                    continue
-                self._session(address, total)
+                if not self._session(address, total):
+                    passed += 1
         if total:
             emit(keeper.hook, Replayed(dict(total)))
 
-    def _session(self, address: Address, total: Counter[str]) -> None:
-        kept = self._keeper.journal.pending(address, ENTRIES)
+    def _session(self, address: Address, total: Counter[str]) -> bool:
+        """Replay a session's oldest entries; return whether no turn of it is open here."""
+        kept = self._keeper.local.replayable(address, ENTRIES)
+        if kept is None:
+            return False
         dead = [(one.id, one.problem) for one in kept if one.entry is None]
         good = [one for one in kept if one.entry is not None]
         try:
@@ -74,11 +75,14 @@ class Replayer:
         counts["dead"] += len(kept) - len(good)
         self._keeper.journal.settle(done, dead, {name: number for name, number in counts.items() if number})
         total.update(counts)
+        if dead:
+            self._keeper.count_dead()
         self._tell(address, kept, dead)
         if state is not None:
             if not self._keeper.healer.knows():
                 raise Unavailable("the server is another one than before: what it has lost comes first")
             self._keeper.local.keep(address, state)
+        return True
 
     def _tell(self, address: Address, kept: list[Kept], dead: list[tuple[int, str]]) -> None:
         kinds = {one.id: type(one.entry.operation).__name__.lower() if one.entry else "" for one in kept}

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-import msgspec
-
 from luni import operations as ops
-from luni import wire
-from luni.backends.failover.entries import JOURNALED, Entry
-from luni.backends.failover.merging import SEEN_MS
+from luni.backends.failover.entries import JOURNALED
 from luni.models import Address
 
-__all__ = ["Noted", "Tails", "state_of_view", "story_of"]
+__all__ = ["MOST_SESSIONS", "Noted", "Tails"]
 
 MOST_SESSIONS = 20_000
 MOST_OPERATIONS = 2_000
 """Of one session, since its last snapshot: the busiest come first, see `Tails.due`."""
 MANY = 200
-_NOTED = frozenset((*JOURNALED, ops.Load))
-_STATES = ("accepted", "open", "joined", "paused")
+_NOTED = frozenset((*JOURNALED, ops.Load, ops.Lease, ops.Release, ops.Gather))
 
 
 class Noted(NamedTuple):
-    """An operation, its result, and when the result came: on the local monotonic clock, and on the primary's."""
+    """An operation, its result, and when the result came: on the local monotonic clock, and on the primary's.
+
+    Of a renewal each turn's lease is noted, with whether it is still held.
+    """
 
     operation: Any
     result: Any
@@ -69,20 +68,13 @@ class Tails:
         with self._lock:
             return min((noted[0].at for noted in self._noted.values()), default=float("inf"))
 
-    def forget(self, address: Address, before: float) -> None:
-        """Let go of what was noted before then: a snapshot, which was read later than that, has it."""
+    def forget(self, address: Address, kept: Sequence[Noted]) -> None:
+        """Let go of these notes: the mirror has them; what was noted meanwhile stays."""
+        gone = {id(one) for one in kept}
         with self._lock:
-            self._keep(address, [one for one in self._noted.pop(address, ()) if one.at >= before])
-
-    def absorbed(self, address: Address, noted: tuple[Noted, ...]) -> None:
-        """Let go of just these: they were put into the mirror, what came meanwhile was not."""
-        gone = {id(one) for one in noted}
-        with self._lock:
-            self._keep(address, [one for one in self._noted.pop(address, ()) if id(one) not in gone])
-
-    def _keep(self, address: Address, left: list[Noted]) -> None:
-        if left:
-            self._noted[address] = left
+            left = [one for one in self._noted.pop(address, ()) if id(one) not in gone]
+            if left:
+                self._noted[address] = left
 
     def drop(self, tenant: str, user: str) -> None:
         """Let go of everything of a user, or without one of a tenant."""
@@ -97,84 +89,3 @@ class Tails:
 
     def __len__(self) -> int:
         return len(self._noted)
-
-
-def story_of(noted: tuple[Noted, ...]) -> list[ops.State | Entry]:
-    """Return what was noted in its order: operations as entries, and a session as the primary showed it when it was first met.
-
-    Answers name what they settle, as far as that was noted: where the session's numbers are others, that is what counts.
-    """
-    story: list[ops.State | Entry] = []
-    met, waiting = "", dict[int, str]()
-    for operation, result, _, server_ms in noted:
-        view = result.view if isinstance(result, ops.Opened) else None
-        if isinstance(operation, ops.Open) and view is not None and result.state in _STATES and view.session_id != met:
-            met, waiting = view.session_id, {}
-            story.append(state_of_view(view, operation))
-        entry = _entry(operation, result, server_ms)
-        if entry is None:
-            continue
-        if entry.arrival and operation.draft is not None:
-            waiting[entry.arrival] = operation.draft.digest
-        if isinstance(operation, ops.Reply):
-            settled = [n for n in waiting if n <= operation.cut]
-            entry = msgspec.structs.replace(entry, settles=tuple([waiting.pop(n) for n in settled]))
-        story.append(entry)
-    return story
-
-
-def _entry(operation: Any, result: Any, server_ms: int) -> Entry | None:
-    """Return an acknowledged operation as an entry; ``None`` if it had no effect, or none that can be told."""
-    if isinstance(operation, ops.Update | ops.Pause | ops.Amend | ops.MarkSent | ops.End):
-        done = not (result.conflict or result.fenced) if isinstance(result, ops.Updated) else result is True
-        expires = 0 if isinstance(operation, ops.MarkSent | ops.End) else server_ms + operation.ttl_ms
-        return Entry(operation=operation, at_ms=server_ms, clock_ms=server_ms, expire_ms=expires) if done else None
-    if isinstance(result, ops.Opened):
-        return _opened(operation, result)
-    if isinstance(result, ops.Replied) and result.state in {"released", "kept"}:
-        kept = f"{operation.owner_id}|{operation.token}" if result.state == "kept" else ""
-        return Entry(
-            operation=operation, at_ms=result.now_ms, clock_ms=result.clock_ms, stamp_ms=result.now_ms, cut=operation.cut,
-            expire_ms=result.now_ms + operation.ttl_ms, lease=kept, lease_end_ms=result.now_ms + operation.lease_ms,
-        )  # fmt: skip
-    if isinstance(result, ops.Appended) and result.state == "appended":
-        return Entry(
-            operation=operation, at_ms=result.now_ms, clock_ms=result.clock_ms, stamp_ms=result.timestamp_ms,
-            expire_ms=result.now_ms + operation.ttl_ms, cut=result.arrival if operation.settles else None,
-        )  # fmt: skip
-    return None
-
-
-def _opened(operation: ops.Open | ops.Receive, result: ops.Opened) -> Entry | None:
-    if result.state not in _STATES:
-        return None
-    held = isinstance(operation, ops.Open) and result.state == "open"
-    return Entry(
-        operation=operation, at_ms=result.now_ms, clock_ms=result.clock_ms, stamp_ms=result.timestamp_ms,
-        expire_ms=result.now_ms + operation.ttl_ms, arrival=result.arrival, cut=result.cut if held else None,
-        lease=f"{operation.lease_owner}|{result.token}" if isinstance(operation, ops.Open) and held else "",
-        lease_end_ms=result.now_ms + result.gather_ms + operation.lease_ms if isinstance(operation, ops.Open) else 0,
-    )  # fmt: skip
-
-
-def state_of_view(view: ops.View, operation: ops.Write) -> ops.State:
-    """Return what a view tells of a session; the ids of what it does not show are not known."""
-    texts = [*view.waiting, *reversed(view.window)]
-    arrivals: dict[int, ops.Arrival] = {}
-    for text in texts:
-        message = wire.decode_message(text)
-        if message is not None and message.role == "user" and message.arrival:
-            digest, waits = wire.message_digest(message.id), message.arrival > view.settled
-            arrivals[message.arrival] = ops.Arrival(
-                message.arrival, digest, "w" if waits else "a", 0, 0, "", message.timestamp_ms
-            )  # fmt: skip
-    lines = (*view.window, *reversed(view.waiting))[: operation.transcript] if isinstance(operation, ops.Open) else ()
-    return ops.State(
-        session_id=view.session_id, created_ms=view.created_ms, activity_ms=view.activity_ms, clock_ms=view.activity_ms,
-        expire_ms=view.activity_ms + operation.ttl_ms, seen_end_ms=view.activity_ms + max(SEEN_MS, operation.ttl_ms),
-        metadata=view.metadata, context=view.context, summary=view.summary, focus=view.focus, paused=view.paused,
-        pause=view.pause, token_est=view.token_est, n=view.n, settled=view.settled, count=view.count, tokens=view.tokens,
-        folded=view.folded, rev=view.rev, window=view.window, waiting=view.waiting, transcript=lines,
-        arrivals=tuple(arrivals.values()),
-        marks=(ops.Mark(operation.writer, operation.seq, view.activity_ms, ""),),
-    )  # fmt: skip

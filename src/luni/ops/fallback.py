@@ -1,0 +1,86 @@
+"""What `luni doctor` says of the fallback: where it is, what waits there, and whether its disk lasts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from luni.backends.failover.journal import Journal, Standing
+from luni.backends.failover.keeper import journal_path
+from luni.backends.sqlite.connection import path_of
+from luni.errors import ConfigError, LuniError
+from luni.ops.lasting import file_system, lost_when
+from luni.settings import Settings
+
+__all__ = ["Fallback", "look"]
+
+
+class Fallback(msgspec.Struct, frozen=True, kw_only=True):
+    """This host's own storage for outages of the server.
+
+    ``made``: whether its files are there yet. ``waiting`` operations are still to reach the server, the oldest since
+    ``oldest_ms`` (ms; 0: none waits), ``dead`` ones were refused for good. ``file_system`` is ``""`` where that cannot be told.
+    """
+
+    configured: bool
+    place: str = ""
+    journal: str = ""
+    made: bool = False
+    waiting: int = 0
+    oldest_ms: int = 0
+    dead: int = 0
+    file_system: str = ""
+    warnings: list[str] = []
+
+
+def look(settings: Settings) -> Fallback:
+    """Look at the fallback of these settings; makes no file. Raises `ConfigError` if it is none."""
+    if not settings.fallback:
+        return Fallback(configured=False)
+    if settings.url.startswith("sqlite:"):
+        raise ConfigError("fallback: belongs to a server's URL; an embedded store has nothing to fall back from")
+    journal, mirror = Path(journal_path(settings.fallback)).absolute(), Path(path_of(settings.fallback)).absolute()
+    warnings, standing = _of_the_place(journal, mirror), Standing()
+    if journal.exists():
+        try:
+            standing = _standing(str(journal), settings)
+        except LuniError as error:
+            warnings.append(f"the journal cannot be read: {error}")
+    if standing.dead:
+        warnings.append(f"{standing.dead} operations were refused by the server for good: luni journal list --dead")
+    return Fallback(
+        configured=True,
+        place=str(mirror),
+        journal=str(journal),
+        made=journal.exists(),
+        waiting=standing.pending,
+        oldest_ms=standing.oldest_ms,
+        dead=standing.dead,
+        file_system=file_system(journal),
+        warnings=warnings,
+    )
+
+
+def _standing(path: str, settings: Settings) -> Standing:
+    journal = Journal(path, settings)
+    try:
+        return journal.standing()
+    finally:
+        journal.close()
+
+
+def _of_the_place(journal: Path, mirror: Path) -> list[str]:
+    found = []
+    lost = lost_when(journal)
+    if lost:
+        found.append(
+            f"the fallback's directory {journal.parent} is not on a lasting disk ({file_system(journal)}): what an outage "
+            f"leaves there is gone when {lost}, so 'nothing lost' holds only while the host lives"
+        )
+    folder = next(parent for parent in journal.parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        found.append(f"the fallback cannot be made: {folder} is not a directory that can be written")
+    open_files = [path for path in (mirror, journal) if path.exists() and path.stat().st_mode & 0o077]
+    return found + [f"others may read or write {path}: chmod 600 it" for path in open_files]
