@@ -56,10 +56,11 @@ class Served:
 
     def hear(self, text):
         body = wire.body(Message(text=text, id=text, tokens=1))
-        return self.do(ops.Receive(**self.who(), draft=ops.Draft(body, 1, wire.message_digest(text))))
+        return self.do(ops.Receive(**self.who(), draft=ops.Draft(body, 1, wire.message_digest(text)), transcript=99))
 
-    def open(self):
-        return self.do(ops.Open(**self.who(), draft=None, nonce="x", lease_ms=LEASE))
+    def open(self, text=""):
+        draft = ops.Draft(wire.body(Message(text=text, id=text, tokens=1)), 1, wire.message_digest(text)) if text else None
+        return self.do(ops.Open(**self.who(), draft=draft, nonce="x", lease_ms=LEASE, transcript=99))
 
     def renew(self, token, seq):
         lease = ops.Lease(ANA, f"{self.writer}.{seq}.x", token, LEASE)
@@ -100,6 +101,16 @@ def test_what_was_said_before_a_turn_was_opened_is_in_the_mirror_and_answered_by
         token=opened.token, cut=opened.cut, lease_ms=LEASE, outcome="s", drafts=(),
     )  # fmt: skip
     assert local.execute(reply).state == "released"
+
+
+def test_what_a_turn_was_opened_with_is_in_the_transcript(local, served):
+    for text in ("one", "two", "three"):
+        served.hear(f"before {text}")
+        served.open(text)
+        local.absorb(ANA, story_of(served.tails.of(ANA)))
+        served.tails.clear()
+    lines = [wire.decode_message(line).text for line in reversed(local.state(ANA).transcript)]
+    assert lines == ["before one", "one", "before two", "two", "before three", "three"]
 
 
 def test_what_another_host_said_meanwhile_is_shown_by_the_opening(local, served, store, clock):

@@ -87,10 +87,7 @@ def healed(stored: ops.State, mirror: ops.State) -> ops.State:
     session = Session(base)
     _add_messages(session, other)
     _take_fields(session, other)
-    known_lines = {name_of(line) for line in session.transcript}
-    for text in reversed(other.transcript):
-        if name_of(text) not in known_lines:
-            session.put_line(text, len(base.transcript) + len(other.transcript))
+    session.take_lines(other.transcript)
     for mark in other.marks:
         if mark.writer not in session.marks or session.marks[mark.writer].seq < mark.seq:
             session.marks[mark.writer] = mark

@@ -145,6 +145,13 @@ class Session:
         put(self.transcript, text)
         self.transcript = self.transcript[::-1][:most]
 
+    def take_lines(self, lines: Sequence[bytes]) -> None:
+        """Put the messages of another transcript into this one, where they belong; the next message trims it."""
+        known = {name_of(line) for line in self.transcript}
+        for line in reversed(lines):
+            if order_of(line) is not None and name_of(line) not in known:
+                self.put_line(line, len(self.transcript) + 1)
+
     def take_arrival(self, record: ops.Arrival) -> None:
         """Remember an id that was accepted elsewhere, under the next number here."""
         self.set(n=self.at.n + 1)

@@ -142,6 +142,7 @@ def _laid_over(known: ops.State, shown: ops.State) -> ops.State:
             and name_of(text) not in session.names
         ):
             session.insert(text, max(0, message.tokens))
+    session.take_lines(shown.transcript)
     return session.state()
 
 
