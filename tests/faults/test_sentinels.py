@@ -82,9 +82,7 @@ def test_a_primary_that_became_a_replica_is_left(watched, run, namespace):
     memory = run.open(watched.url, namespace=namespace, timeout=1.0, connect_timeout=1.0)
     session = memory.session(tenant="shop", channel="web", user="ana")
     until_it_works(run, session, 0)
-    former = watched.primary()
-    watched._ask("SENTINEL", "FAILOVER", watched.name)
-    watched.wait_for_another(former)
+    watched.fail_over()
     assert until_it_works(run, session, 1) < GRACE
     assert [m.text for m in run(session.messages())][-1] == "answer 1"
 

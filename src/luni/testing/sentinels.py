@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from types import TracebackType
 from typing import Any, Self
@@ -67,6 +68,20 @@ class Sentinels:
                 return False
         with redis.Redis(port=self.servers[1].port) as replica:
             return bool(replica.info("replication").get("master_link_status") == "up")
+
+    def fail_over(self) -> None:
+        """Make the replica the primary although nobody died; asked for again while the Sentinels give up on it."""
+        former, asked_at = self.primary(), 0.0
+        deadline = time.monotonic() + SECONDS
+        while self.primary() is former:
+            if time.monotonic() > deadline:
+                raise RuntimeError("nobody became the primary")
+            if time.monotonic() - asked_at > 2.0:
+                asked_at = time.monotonic()
+                with contextlib.suppress(redis.ResponseError):  # one is on its way, or none can be found this moment
+                    self._ask("SENTINEL", "FAILOVER", self.name)
+            time.sleep(0.02)
+        self.wait_for_another(former)
 
     def wait_for_another(self, former: Server) -> float:
         """Wait until another server is the primary and says so; return how long that took."""
