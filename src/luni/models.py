@@ -64,7 +64,7 @@ REMOVE = Removal.REMOVE
 """As a value in `SessionUpdate`: take this key away (``None`` stores a JSON null)."""
 
 
-class Discreet(msgspec.Struct, frozen=True):
+class Discreet(msgspec.Struct, frozen=True, gc=False):
     """Shows its type and what is no one's secret: reprs end up in logs and tracebacks, where no message text belongs."""
 
     _shown: ClassVar[tuple[str, ...]] = ()

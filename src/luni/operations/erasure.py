@@ -116,7 +116,7 @@ class BookingsOf(Erasing, frozen=True, kw_only=True):
     limit: int
 
 
-class Buried(msgspec.Struct, frozen=True):
+class Buried(msgspec.Struct, frozen=True, gc=False):
     """When somebody was erased (ms, by the store's clock); 0: never, as far as is known."""
 
     ms: int
@@ -135,7 +135,7 @@ class Traced(Discreet, frozen=True):
     cursor: str = ""
 
 
-class Erased(msgspec.Struct, frozen=True):
+class Erased(msgspec.Struct, frozen=True, gc=False):
     """How much of a conversation was erased; ``ids``: message ids that were remembered, as digests."""
 
     sessions: int = 0
@@ -144,7 +144,7 @@ class Erased(msgspec.Struct, frozen=True):
     locks: int = 0
 
 
-class Wiped(msgspec.Struct, frozen=True):
+class Wiped(msgspec.Struct, frozen=True, gc=False):
     """How many were erased. Without a ``cursor`` those were all."""
 
     count: int

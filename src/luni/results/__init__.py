@@ -74,13 +74,13 @@ class View(Discreet, frozen=True):
     """How many operations of the session, acknowledged by this host in an outage, the server has refused for good."""
 
 
-class TenantsListed(msgspec.Struct, frozen=True):
+class TenantsListed(msgspec.Struct, frozen=True, gc=False):
     """A page of tenants."""
 
     tenants: tuple[str, ...]
 
 
-class PendingListed(msgspec.Struct, frozen=True):
+class PendingListed(msgspec.Struct, frozen=True, gc=False):
     """Addresses and since when they wait (ms); ``full``: there may be more behind them."""
 
     now_ms: int
@@ -98,25 +98,25 @@ class Examination(Discreet, frozen=True):
     texts: tuple[bytes, ...] = ()
 
 
-class Examined(msgspec.Struct, frozen=True):
+class Examined(msgspec.Struct, frozen=True, gc=False):
     """An examination for each address that was asked for."""
 
     sessions: tuple[Examination, ...]
 
 
-class Claimed(msgspec.Struct, frozen=True):
+class Claimed(msgspec.Struct, frozen=True, gc=False):
     """Whether each of the wanted is the claimer's now."""
 
     mine: tuple[bool, ...]
 
 
-class Met(msgspec.Struct, frozen=True):
+class Met(msgspec.Struct, frozen=True, gc=False):
     """Nothing was done: the session is another one (``""``: there is none)."""
 
     session_id: str
 
 
-class Opened(msgspec.Struct, frozen=True):
+class Opened(msgspec.Struct, frozen=True, gc=False):
     """What accepting found. ``refusal`` ``"full"``: too many wait; ``"fold"``: fold first; nothing was done then.
 
     ``gather_ms``: the turn gathers a burst and is to be asked again then (`Gather`). ``degraded``: the server is away.
@@ -138,7 +138,7 @@ class Opened(msgspec.Struct, frozen=True):
     degraded: bool = False
 
 
-class Gathered(msgspec.Struct, frozen=True):
+class Gathered(msgspec.Struct, frozen=True, gc=False):
     """Whether a burst is over (``open``) or goes on for ``gather_ms`` at least; ``lost``: the turn has nothing to answer."""
 
     state: Literal["open", "gather", "lost"]
@@ -156,7 +156,7 @@ class Changed(Discreet, frozen=True):
     context: bytes
 
 
-class Replied(msgspec.Struct, frozen=True):
+class Replied(msgspec.Struct, frozen=True, gc=False):
     """What replying did; ``kept``: newer messages wait, up to ``cut``; ``fenced``, ``full``: nothing was stored."""
 
     state: Literal["released", "kept", "fenced", "full"]
@@ -168,7 +168,7 @@ class Replied(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class Appended(msgspec.Struct, frozen=True):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """What appending did. A duplicate comes with the texts among which it may be found."""
 
     state: Literal["appended", "duplicate", "full", "fold"]
@@ -180,13 +180,13 @@ class Appended(msgspec.Struct, frozen=True):
     texts: tuple[bytes, ...] = ()
 
 
-class Loaded(msgspec.Struct, frozen=True):
+class Loaded(msgspec.Struct, frozen=True, gc=False):
     """How many messages an import added; 0 for one that was done before."""
 
     added: int
 
 
-class Updated(msgspec.Struct, frozen=True):
+class Updated(msgspec.Struct, frozen=True, gc=False):
     """The revision after an update; with ``conflict`` the one that was found instead of the expected one.
 
     ``fenced``: the token is not that of a lock that is held; nothing was stored.
@@ -197,13 +197,13 @@ class Updated(msgspec.Struct, frozen=True):
     fenced: bool = False
 
 
-class Renewed(msgspec.Struct, frozen=True):
+class Renewed(msgspec.Struct, frozen=True, gc=False):
     """Whether each of the leases is still held."""
 
     held: tuple[bool, ...]
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """What reading found; ``view`` is ``None`` where there is no session. ``transcript`` is newest first."""
 
     now_ms: int
@@ -212,19 +212,19 @@ class Snapshot(msgspec.Struct, frozen=True):
     transcript: tuple[bytes, ...] = ()
 
 
-class SessionsListed(msgspec.Struct, frozen=True):
+class SessionsListed(msgspec.Struct, frozen=True, gc=False):
     """A page of addresses and their last activity, the latest first."""
 
     addresses: tuple[tuple[Address, int], ...]
 
 
-class Inspected(msgspec.Struct, frozen=True):
+class Inspected(msgspec.Struct, frozen=True, gc=False):
     """Views without messages, in the order asked for; ``None`` where there is no session."""
 
     views: tuple[View | None, ...]
 
 
-class Locked(msgspec.Struct, frozen=True):
+class Locked(msgspec.Struct, frozen=True, gc=False):
     """What asking for a lock found. ``left_ms``: for how long it is somebody's (-1: for good); ``ahead``: who waits before."""
 
     state: Literal["acquired", "held", "no_session", "full"]
@@ -233,7 +233,7 @@ class Locked(msgspec.Struct, frozen=True):
     ahead: int = 0
 
 
-class Guaranteed(msgspec.Struct, frozen=True):
+class Guaranteed(msgspec.Struct, frozen=True, gc=False):
     """What the store says of itself: whether it may throw keys away, and how many replicas it has.
 
     ``eviction`` is the name of its policy, ``""`` where it does not tell; ``replicas`` is -1 there.
@@ -287,7 +287,7 @@ class Bookings(Discreet, frozen=True):
     full: bool = False
 
 
-class Busy(msgspec.Struct, frozen=True):
+class Busy(msgspec.Struct, frozen=True, gc=False):
     """The busy intervals (start, end) of each unit in µs, in order; ``full``: there are more than the limit."""
 
     units: tuple[tuple[tuple[int, int], ...], ...]
@@ -300,13 +300,13 @@ class BookedAt(Discreet, frozen=True):
     places: tuple[tuple[str, str], ...]
 
 
-class ResourcesListed(msgspec.Struct, frozen=True):
+class ResourcesListed(msgspec.Struct, frozen=True, gc=False):
     """A tenant's resources that have bookings."""
 
     resources: tuple[str, ...]
 
 
-class Reconciled(msgspec.Struct, frozen=True):
+class Reconciled(msgspec.Struct, frozen=True, gc=False):
     """What looking through a resource's bookings found: how many there are, and what was mended or cannot be.
 
     ``missing`` were not where conflicts are looked for, ``orphans`` were there without a booking, ``overlaps`` are pairs of

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -17,6 +18,7 @@ import msgspec
 
 from luni import operations as ops
 from luni.backends.failover.entries import Entry, decode, encode
+from luni.backends.failover.flag import Flag
 from luni.backends.sqlite.connection import Connections, Schema, translated
 from luni.errors import Damaged
 from luni.models import Address, Discreet
@@ -28,6 +30,7 @@ _SQL = (files("luni.backends.failover") / "journal.sql").read_text(encoding="utf
 JOURNAL_SCHEMA = Schema(0x6C756E6A, (_SQL,))  # "lunj"
 PAGE_BYTES = 4096
 _WAITS = "SELECT 1 FROM entry WHERE namespace = ? AND tenant = ? AND channel = ? AND user = ? AND state = 'p' LIMIT 1"
+_ANY = "SELECT 1 FROM entry WHERE namespace = ? AND state = 'p' LIMIT 1"
 _OF = "namespace = ? AND tenant = ? AND channel = ? AND user = ? AND state = 'p'"
 
 
@@ -76,6 +79,8 @@ class Journal:
         self._namespace = settings.namespace
         self._most_pages = max(64, settings.journal_max_bytes // PAGE_BYTES)
         self.place = path
+        self._flag = Flag(Path(path).with_suffix(".flag"))
+        self._clear = b""
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
@@ -85,12 +90,16 @@ class Journal:
             raise translated(error, place=self.place) from None
 
     @contextmanager
-    def _writing(self) -> Iterator[Any]:
+    def _writing(self, *, adding: bool = False) -> Iterator[Any]:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                if adding:
+                    self._flag.change()
                 connection.execute("COMMIT")
+                if adding:
+                    self._flag.change()
             except BaseException:
                 if not connection.get_autocommit():
                     connection.execute("ROLLBACK")
@@ -101,11 +110,18 @@ class Journal:
 
     def waits(self, address: Address) -> bool:
         """Return whether something of this session waits to be replayed: what comes next has to wait behind it."""
-        key = (self._namespace, address.tenant, address.channel, address.user)
-        try:  # on the way of every operation, so without a context manager
-            return self._connections.take().execute(_WAITS, key).fetchone() is not None
-        except apsw.Error as error:
-            raise translated(error, place=self.place) from None
+        told = self._flag.value()
+        if told == self._clear:  # nothing of any session did, and nothing came since
+            return False
+        with self._connection() as connection:
+            waits = connection.execute(_WAITS, self._key(address)).fetchone() is not None
+            if not waits and connection.execute(_ANY, (self._namespace,)).fetchone() is None:
+                self._clear = told
+        return waits
+
+    def doubt(self) -> None:
+        """Look again at the next occasion: a process may have died between its commit and telling of it."""
+        self._clear = b""
 
     def has(self, address: Address, writer: str, seq: int) -> bool:
         """Return whether this very operation waits to be replayed."""
@@ -118,7 +134,7 @@ class Journal:
         operation = entry.operation
         writer, seq = (operation.writer, operation.seq) if isinstance(operation, ops.Write) else ("", 0)
         body, checksum = encode(entry)
-        with self._writing() as connection:
+        with self._writing(adding=True) as connection:
             connection.execute(f"PRAGMA max_page_count={self._most_pages}")
             connection.execute(
                 "INSERT INTO entry (namespace, tenant, channel, user, kind, writer, seq, at_ms, checksum, body) "
@@ -230,7 +246,7 @@ class Journal:
 
     def retry(self, number: int) -> bool:
         """Let a dead entry wait again, as the last of its session and under a new id; return whether there was one."""
-        with self._writing() as connection:
+        with self._writing(adding=True) as connection:
             found = self._dead(connection, number)
             if found is None:
                 return False
@@ -325,6 +341,7 @@ class Journal:
     def close(self) -> None:
         """Close every thread's connection."""
         self._connections.close()
+        self._flag.close()
 
 
 def _kind(operation: ops.Operation) -> str:

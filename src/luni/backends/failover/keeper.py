@@ -25,7 +25,7 @@ from luni.backends.failover.journal import Journal, Standing
 from luni.backends.failover.local import Local
 from luni.backends.failover.replaying import Replayer
 from luni.backends.failover.stories import story_of
-from luni.backends.failover.tails import MOST_SESSIONS, Noted, Tails
+from luni.backends.failover.tails import MOST_SESSIONS, NOTED, Noted, Tails
 from luni.backends.sqlite.connection import path_of
 from luni.errors import BackendError, ConfigError, Indeterminate, InvalidInput, LuniError, Unavailable
 from luni.events import FailedOver, Hook, Recovered, emit
@@ -37,9 +37,9 @@ __all__ = ["Keeper", "impatient", "journal_path"]
 logger = logging.getLogger("luni")
 
 SNAPSHOTS_A_ROUND = 200
-DUTY = 0.05
+DUTY = 0.02
 """The part of the time that snapshots may take: the rest is the application's. Who is not in one is in the tails."""
-BEHIND, HURRY = 10, 0.25
+BEHIND, HURRY = 30, 0.1
 """If they are so many intervals behind, they take more of it: the tails are in memory, and must not grow for ever."""
 ROUNDS = 4
 """How often a mirror's interval the thread looks."""
@@ -136,18 +136,20 @@ class Keeper:
         return seconds < self.settings.failover_after / 2
 
     def noted(self, operation: ops.Operation, result: Any) -> None:
-        """Take note of an answer."""
+        """Take note of an answer. On the way of every operation."""
         self.breaker.answered()
         now_ms = getattr(result, "now_ms", 0)
         if now_ms:
             self.clock.tell(now_ms)
-        if isinstance(operation, ops.Renew):
-            for lease, held in zip(operation.leases, result.held, strict=True):
-                self.tails.note(lease, held, time.monotonic(), self.clock.time_ms())
-        if isinstance(operation, ops.OnSession):
+        kind = type(operation)
+        if kind in NOTED:
             self.tails.note(operation, result, time.monotonic(), self.clock.time_ms())
-            if isinstance(operation, ops.Write):
+            if isinstance(operation, ops.Write) and operation.writer not in self._writers:
                 self._writers.add(operation.writer)
+        elif kind is ops.Renew:
+            for lease, held in zip(operation.leases, result.held, strict=True):  # type: ignore[attr-defined]
+                if isinstance(lease, ops.Lease):
+                    self.tails.note(lease, held, time.monotonic(), self.clock.time_ms())
 
     def locally(self, operation: ops.Operation) -> Any:
         """Execute an operation on what this host has, and journal it."""
@@ -219,6 +221,7 @@ class Keeper:
 
     def _round(self, replayer: Replayer) -> None:
         self.count_dead(LOOK_EVERY)
+        self.journal.doubt()
         if self.breaker.open:
             self.absorbed()
             if self._closed or time.monotonic() < self.breaker.probe_at:

@@ -11,13 +11,13 @@ from luni import operations as ops
 from luni.backends.failover.entries import JOURNALED
 from luni.models import Address
 
-__all__ = ["MOST_SESSIONS", "Noted", "Tails"]
+__all__ = ["MOST_SESSIONS", "NOTED", "Noted", "Tails"]
 
 MOST_SESSIONS = 20_000
 MOST_OPERATIONS = 2_000
 """Of one session, since its last snapshot: the busiest come first, see `Tails.due`."""
 MANY = 200
-_NOTED = frozenset((*JOURNALED, ops.Load, ops.Lease, ops.Release, ops.Gather))
+NOTED = frozenset((*JOURNALED, ops.Load, ops.Lease, ops.Release, ops.Gather))
 
 
 class Noted(NamedTuple):
@@ -41,16 +41,19 @@ class Tails:
 
     def note(self, operation: Any, result: Any, now: float, server_ms: int) -> None:
         """Remember what was acknowledged, if it changes a session."""
-        if type(operation) not in _NOTED:
+        if type(operation) not in NOTED:
             return
+        note = Noted(operation, result, now, server_ms)
         with self._lock:
             noted = self._noted.get(operation.address)
-            if noted is None:
-                noted = self._noted[operation.address] = []
-                if len(self._noted) > MOST_SESSIONS:
-                    del self._noted[next(iter(self._noted))]
-            noted.append(Noted(operation, result, now, server_ms))
-            del noted[:-MOST_OPERATIONS]
+            if noted is not None:
+                noted.append(note)
+                if len(noted) > MOST_OPERATIONS:
+                    del noted[0]
+                return
+            self._noted[operation.address] = [note]
+            if len(self._noted) > MOST_SESSIONS:
+                del self._noted[next(iter(self._noted))]
 
     def of(self, address: Address) -> tuple[Noted, ...]:
         """Return what was noted of a session."""
