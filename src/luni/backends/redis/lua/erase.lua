@@ -25,7 +25,7 @@ for i = 1, #records, 2 do
     r.id = records[i]
     kept[#kept + 1] = r
     if r.state == 'w' then waits[#waits + 1] = r end
-  elseif records[i] ~= '#' and string.sub(records[i], 1, 2) ~= 'r:' then
+  elseif records[i] ~= '#' and records[i] ~= '#v' and string.sub(records[i], 1, 2) ~= 'r:' then
     dropped[#dropped + 1] = records[i]
     if r then
       dropped[#dropped + 1] = 'r:' .. (r.n % RING)
@@ -122,7 +122,12 @@ if ID and ARGV[1] ~= '' and ARGV[1] ~= (later and there or '') then
   if client == ARGV[1] then redis.call('DEL', CLIENT) end
 end
 if #kept == 0 and not (there and later) then
+  local version = goes_on and redis.call('HGET', SEEN, '#v')
   redis.call('DEL', SEEN)
+  if version then
+    redis.call('HSET', SEEN, '#v', version)
+    redis.call('PEXPIRE', SEEN, math.max(1, life))
+  end
 elseif #dropped > 0 then
   redis.call('HDEL', SEEN, unpack(dropped))
   for i = 1, #kept do redis.call('HSET', SEEN, 'r:' .. (kept[i].n % RING), kept[i].id) end -- a slot may have been another's
