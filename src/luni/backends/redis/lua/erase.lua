@@ -35,6 +35,8 @@ for i = 1, #records, 2 do
 end
 table.sort(waits, function(one, other) return one.n < other.n end)
 
+local earliest -- when the first of what stays was said
+
 -- Whether a stored text is of after the erasure, and answers nothing that was erased.
 local function stays(text)
   local ms, writer, seq = string.match(text, '^{"k":"(%d+)%-([^"]*)%-(%d+)%.%d+",')
@@ -46,7 +48,11 @@ end
 local function staying(texts)
   local found = {}
   for i = 1, #texts do
-    if stays(texts[i]) then found[#found + 1] = texts[i] end
+    if stays(texts[i]) then
+      local ms = tonumber(string.match(texts[i], '^{"k":"(%d+)%-')) or num(string.match(texts[i], '"timestamp":(%d+)'))
+      earliest = math.min(earliest or ms, ms)
+      found[#found + 1] = texts[i]
+    end
   end
   return found
 end
@@ -67,7 +73,7 @@ if ID then
 end
 
 local function fields_that_go_on()
-  local fields, unsent, writers = birth(ARGV[3], ARGV[5], false), false, 0
+  local fields, unsent, writers = birth(ARGV[3], ARGV[5], false), 0, 0
   local count, tokens = #new_msgs + #new_fold, 0
   for _, texts in ipairs({ new_msgs, new_fold }) do
     for i = 1, #texts do tokens = tokens + num(string.match(texts[i], '"tokens":(%d+)')) end
@@ -79,12 +85,14 @@ local function fields_that_go_on()
       writers = writers + 1
     elseif kind == 'o:' and stays(all[i + 1]) then
       with(fields, { all[i], all[i + 1] })
-      unsent = true
+      unsent = unsent + 1
     end
   end
   local n = num(c[N])
-  return with(fields, { 'n', digits(n), 'settled', digits(waits[1] and waits[1].n - 1 or n), 'count', digits(count), 'tokens', digits(tokens),
-    'folded', '0', 'rev', '0', 'fence', c[FENCE] or '0', 'writers', digits(writers), 'stats', stats(c, count) }), unsent
+  c[CREATED] = digits(math.min(earliest or MS, MS)) -- so that a later erasure finds it older than itself
+  return with(fields, { 'createdAt', c[CREATED], 'n', digits(n), 'settled', digits(waits[1] and waits[1].n - 1 or n), 'count', digits(count),
+    'tokens', digits(tokens), 'unsent', digits(unsent), 'folded', '0', 'rev', '0', 'fence', c[FENCE] or '0', 'writers', digits(writers),
+    'stats', stats(c, count) }), unsent
 end
 
 local function refill(key, texts)
@@ -108,7 +116,7 @@ if not later then
     if ID then
       redis.call('SET', FRESH, base, 'PX', math.max(1, life) + HOUR_MS)
       list_waiting(waits, member, math.max(1, life))
-      if not unsent then redis.call('ZREM', UNSENT, member) end
+      if unsent == 0 then redis.call('ZREM', UNSENT, member) end
     end
   elseif ID then
     redis.call('ZREM', SESSIONS, member)

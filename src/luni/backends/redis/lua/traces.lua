@@ -12,8 +12,12 @@ local function begins(text, first) return string.sub(text, 1, #first) == first e
 
 local found, ids = {}, {}
 if KEYS[1] then
-  local scan = redis.call('TYPE', KEYS[1]).ok == 'hash' and 'HSCAN' or 'ZSCAN'
-  local page = redis.call(scan, KEYS[1], ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+  local page
+  if redis.call('TYPE', KEYS[1]).ok == 'hash' then
+    page = redis.call('HSCAN', KEYS[1], ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+  else
+    page = redis.call('ZSCAN', KEYS[1], ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+  end
   for i = 1, #page[2], 2 do found[#found + 1] = page[2][i] end
   return { page[1], found, ids }
 end
