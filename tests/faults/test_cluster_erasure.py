@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import sys
 import threading
@@ -39,18 +40,22 @@ def replicated():
 
 @pytest.fixture
 def before_each_step(monkeypatch):
-    """Has a function called before each step of an operation on a Cluster, with what is to be sent."""
+    """Has a function called before each step of an operation on a Cluster, with what is to be sent, another one after it."""
 
-    def call(look):
+    def call(look, after=lambda: None):
         answers, later = ClusterBackend._answers, AsyncClusterBackend._answers
 
         def looked(self, wanted):
             look(wanted)
-            return answers(self, wanted)
+            found = answers(self, wanted)
+            after()
+            return found
 
         async def looked_later(self, wanted):
             look(wanted)
-            return await later(self, wanted)
+            found = await later(self, wanted)
+            after()
+            return found
 
         monkeypatch.setattr(ClusterBackend, "_answers", looked)
         monkeypatch.setattr(AsyncClusterBackend, "_answers", looked_later)
@@ -117,6 +122,27 @@ def test_an_erasure_that_breaks_off_at_any_step_goes_on_when_it_is_repeated(clus
     allowed[0] = None
     assert steps > 20
     assert [one.user for one in run(memory.unanswered("shop", older_than=0.0)).items] == ["bia"]
+    assert [one.user for one in run(memory.sessions("shop")).items] == ["bia"]
+
+
+def test_answers_that_are_lost_change_nothing(cluster, run, namespace, before_each_step, monkeypatch):
+    """Every tenth step or so is executed, and nobody hears of it."""
+    monkeypatch.setattr("luni.flows.FIRST_PAUSE", 0.0)
+    memory = run.open(cluster.url, namespace=namespace, max_retries=10)
+    talk(run, memory)
+    talk(run, memory, "bia", CHANNELS[:1])
+    chance, lost, going = random.Random(5), [], True
+
+    def lose():
+        if going and chance.random() < 0.1:
+            lost.append(1)
+            raise Indeterminate("the reply was lost")
+
+    before_each_step(lambda _wanted: None, lose)
+    run(memory.erase("shop", WORD))
+    going = False
+    assert len(lost) > 2
+    assert keys_of(cluster, namespace) == []
     assert [one.user for one in run(memory.sessions("shop")).items] == ["bia"]
 
 
