@@ -25,6 +25,13 @@ __all__ = ["AsyncClusterBackend"]
 class _NodeLine(_Line):
     """A line that hands a server's refusals on as they are: a Cluster's say where to go."""
 
+    def __init__(self, backend: Any, connection: Any, arguments: dict[str, Any]) -> None:
+        super().__init__(backend, connection)
+        self._arguments = arguments
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        return connect.unreachable(error, self._arguments)
+
     def _refuse(self, entry: _Entry, error: Exception) -> None:
         if not entry.future.done():
             entry.future.set_result(error)
@@ -127,8 +134,8 @@ class AsyncClusterBackend:
     def _line(self, node: Node, use: str) -> _NodeLine:
         line = self._lines.get((node, use))
         if line is None or not line.alive:
-            connection = connect.async_connection(*self._connection(node))
-            line = self._lines[node, use] = _NodeLine(self, connection)  # type: ignore[arg-type]  # all that a line asks of it
+            kind, arguments = self._connection(node)
+            line = self._lines[node, use] = _NodeLine(self, connect.async_connection(kind, arguments), arguments)
         return line
 
     def _connection(self, node: Node) -> tuple[type[Any], dict[str, Any]]:
@@ -166,10 +173,6 @@ class AsyncClusterBackend:
     async def connect(self, connection: Any) -> None:
         """Connect, as a line asks for."""
         await connection.connect()
-
-    def unreachable(self, error: Exception) -> Unavailable:
-        """Return what a connection that could not be made means."""
-        return connect.unreachable(error, {})
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a background task until it is done; nobody may be left to look at its error."""
