@@ -11,6 +11,8 @@ from front import TlsFront
 from conftest import require
 from luni.errors import ConfigError, Unavailable
 from luni.ops.doctor import examine
+from luni.ops.redis_server import clients_at
+from luni.ops.redis_status import status_of_all
 from luni.settings import Settings
 from luni.testing.clusters import Cluster
 from luni.testing.servers import Server
@@ -95,9 +97,14 @@ def use(run, memory):
 
 def test_a_cluster_over_tls(cluster, files, run, namespace):
     use(run, run.open(cluster.encrypted, namespace=namespace, **trusting(files)))
-    found = examine(Settings(url=cluster.encrypted, **trusting(files)))
+    settings = Settings(url=cluster.encrypted, **trusting(files))
+    found = examine(settings)
     assert found.healthy
-    assert len(found.store["nodes"]) == 3
+    assert found.store["nodes"] == [f"{HOST}:{port}" for port in cluster.tls_ports]
+    clients = clients_at(cluster.encrypted, settings)
+    assert [one.place for one in status_of_all("here", clients).nodes] == found.store["nodes"]
+    for one in clients.values():
+        one.close()
 
 
 @pytest.mark.parametrize(

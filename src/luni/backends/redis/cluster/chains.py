@@ -62,6 +62,8 @@ class Chain:
         """Whether the slot is being moved right now, so that nobody can execute it."""
         self.failure: LuniError | None = None
         self.hops = 0
+        self.changes = bool(calls)
+        """Whether it may have changed anything: plain words ask, and no more."""
         self._left: deque[_Command] = deque()
         for call in calls:
             self._left.append(_Command(call.command(), call))

@@ -91,7 +91,11 @@ class Travels:
         failures: list[LuniError] = [chain.failure for chain in self._chains if chain.failure is not None and not chain.done]
         if failures:
             unsure = next((one for one in failures if isinstance(one, Indeterminate)), None)
-            if unsure is None and isinstance(failures[0], Unavailable) and any(chain.answers for chain in self._chains):
+            if (
+                unsure is None
+                and isinstance(failures[0], Unavailable)
+                and any(one.answers for one in self._chains if one.changes)
+            ):
                 unsure = Indeterminate(f"a part of the operation was executed: {failures[0]}")
             raise unsure or failures[0]
         return [chain.answers for chain in self._chains]
