@@ -31,7 +31,7 @@ LISTED, KEYSPACE = f"{LISTS}:", f"{LISTS + 1}:"
 
 PASSES = 8
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
-"""Seconds before a second pass, and before any; slots that move arrive meanwhile. All of them are less than 6."""
+"""Seconds before a second pass, and before any; slots that move arrive meanwhile. Together they are less than 5."""
 
 
 class Standings(msgspec.Struct, array_like=True, frozen=True):
