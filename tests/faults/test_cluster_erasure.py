@@ -17,7 +17,7 @@ from luni.backends.redis.cluster import traces
 from luni.backends.redis.cluster.aio import AsyncClusterBackend
 from luni.backends.redis.cluster.chains import Everywhere
 from luni.backends.redis.cluster.sync import ClusterBackend
-from luni.errors import BackendError, Indeterminate, Unavailable
+from luni.errors import BackendError, Fenced, Indeterminate, Unavailable
 from luni.testing.clusters import Cluster
 
 WORD = "zqperson"
@@ -272,3 +272,32 @@ def test_a_tenant_whose_erasure_somebody_writes_into_is_still_swept(cluster, run
     run(memory.erase("shop"))
     assert came == [one.user for one in run(memory.unanswered(older_than=0.0)).items]
     assert keys_of(cluster, namespace) == []
+
+
+@pytest.mark.timeout(180)
+def test_somebody_erased_while_the_cluster_is_away_is_erased_there_when_it_is_back(run, namespace, tmp_path):
+    """With a fallback: the host's own storage at once, the Cluster as soon as it answers; an open turn is fenced."""
+    require("valkey")
+    with Cluster(node_timeout_ms=20_000) as nodes:
+        local = f"sqlite:///{tmp_path / 'local.db'}"
+        memory = run.open(nodes.url, namespace=namespace, fallback=local, max_retries=0)
+        talk(run, memory, channels=CHANNELS[:2])
+        talk(run, memory, "bia", CHANNELS[:1])
+        turn = run(memory.session(tenant="shop", channel="mail", user=WORD).turn("open", message_id="open").open())
+        for one in nodes.servers:
+            one.signal(signal.SIGSTOP)
+        try:
+            assert run(memory.erase("shop", WORD)).pending == ("redis",)
+            with pytest.raises(Fenced):
+                run(turn.reply("late"))
+        finally:
+            for one in nodes.servers:
+                one.signal(signal.SIGCONT)
+        deadline = time.monotonic() + 60
+        while memory._backend.keeper.journal.owed_erasures() or run(memory.health()).degraded:
+            assert time.monotonic() < deadline, "it was never erased there"
+            time.sleep(0.05)
+        assert keys_of(nodes, namespace) == []
+        assert [one.user for one in run(memory.sessions("shop")).items] == ["bia"]
+        run(memory.close())
+    assert [path.name for path in tmp_path.iterdir() if WORD.encode() in path.read_bytes()] == []
