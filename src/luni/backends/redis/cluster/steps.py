@@ -153,9 +153,8 @@ def _afterwards(
     if pointed and stands.session.decode() != index.session:
         found.append(index.unpointed())
     if listed is not None and (not stands.session or (promise != "session" and stands.version != listed.version)):
-        lists.append(index.listing("withdraw", *listed))  # nothing was done, or it had been done before
-        if stands.waits or stands.unsent:  # and what others did may be on the lists by this alone, after an erasure
-            lists.append(index.settle(stands))
+        owed = (stands.session, stands.waits, stands.unsent)
+        lists.append(index.listing("withdraw", *listed, *owed))  # nothing was done, or it had been done before
     if promise == "waiting":
         if getattr(outcome, "created", False) and not lists:
             lists.append(index.settle(stands))
