@@ -28,7 +28,7 @@ ALLOWED_OPTIONS = {
     "ZREVRANGEBYLEX": {"LIMIT"},
     "SCAN": {"MATCH", "COUNT"},
     "ZSCAN": {"MATCH", "COUNT"},
-    "HSCAN": {"COUNT"},
+    "HSCAN": {"MATCH", "COUNT"},
 }
 NO_OPTIONS_BEFORE_7 = {"EXPIRE", "PEXPIRE", "PEXPIREAT"}  # their NX, XX, GT and LT are of 7.0
 
@@ -72,7 +72,7 @@ def code_of(script):
 OWN_KEYS = {
     "_prelude", "_agenda", "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "lock", "unlock", "renew",
     "bookings_in", "busy_in", "bookings_by", "recall", "resources", "bury", "tombstones", "traces", "vacate", "bookings_of",
-    "enlist", "settle", "withdraw", "delist", "point", "unpoint", "living",
+    "enlist", "settle", "withdraw", "delist", "point", "unpoint", "living", "told", "forget", "depart",
 }  # fmt: skip
 """The scripts whose keys are not told by a prelude."""
 

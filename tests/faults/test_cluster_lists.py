@@ -31,7 +31,7 @@ class Worker:
     def __init__(self, raw, namespace, choice):
         self.raw, self.namespace, self.choice = raw, namespace, choice
         self.writer, self.seq = wire.new_id(), 0
-        self.lease = None
+        self.lease, self.stopping = None, False
         self.going = self.live()
 
     def who(self, session=SESSION):
@@ -39,7 +39,7 @@ class Worker:
         return {"address": ANA, "writer": self.writer, "seq": self.seq, "session_id": session, "ttl_ms": 3600_000}
 
     def live(self):
-        while True:
+        while not self.stopping:
             operation = self.next_operation()
             for _ in range(2 if self.choice.random() < 0.2 else 1):  # some are repeated, as after a lost reply
                 result = yield from self.execute(operation)
@@ -122,6 +122,49 @@ def looked_at(raw, own, said):
     assert raw.zscore(unsent, member) is not None or not has_unsent, said
     assert raw.zscore(sessions, member) is not None or not raw.exists(ctx), said
     return int(listed and not waits)
+
+
+class Eraser(Worker):
+    """Erases the person, again and again; one that has died is made good by the next one that comes to its end."""
+
+    def live(self):
+        while True:
+            seconds, us = self.raw.time()
+            yield from self.erase(seconds * 1000 + us // 1000)
+
+    def erase(self, before_ms):
+        fresh, met = wire.new_id(), ops.Met("")
+        while isinstance(met, ops.Met):
+            session = met.session_id
+            erasing = ops.Erase(address=ANA, session_id=session, before_ms=before_ms, fresh_id=fresh)
+            met = yield from self.execute(erasing)
+        return met
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_erasing_takes_nobody_off_the_lists_who_waits(server, namespace, many, seed):
+    """Workers write while erasers, who may die between any two calls, erase; at the end the lists are right."""
+    with Redis(port=server.port) as raw:
+        for history in range(many.of(HISTORIES // 3)):
+            said = f"history {history} of seed {seed}"
+            choice = random.Random(7 + seed * 1_000_000 + history)
+            own = Tagged(f"{namespace}.{seed}.{history}")
+            workers = [Worker(raw, own, choice) for _ in range(WORKERS)]
+            erasers = [Eraser(raw, own, choice) for _ in range(2)]
+            for _ in range(2 * STEPS):
+                next(choice.choice([*workers, *erasers]).going)
+                if choice.random() < DIES:
+                    erasers[choice.randrange(2)] = Eraser(raw, own, choice)
+            for worker in workers:
+                worker.stopping = True
+                finished(worker.going)
+            finished(Eraser(raw, own, choice).erase(1))  # of nothing: what others died over is put right
+            looked_at(raw, own, said)
+            finished(Eraser(raw, own, choice).erase(9_000_000_000_000))
+            left = [name for name in raw.scan_iter(f"{own}:*", count=1000) if b":sess:" in name and b":id:" not in name]
+            assert left == [], said
+            told = {key: raw.dump(key) for key in list_keys(own, "shop")}
+            assert [key for key, value in told.items() if value is not None and b"ana" in value] == [], said
 
 
 def finished(going):

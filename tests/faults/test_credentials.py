@@ -14,6 +14,7 @@ from redis import Redis
 
 from luni import AsyncMemory, Memory
 from luni.errors import ConfigError, Unavailable
+from luni.testing.clusters import Cluster
 from luni.testing.sentinels import Sentinels
 
 ROOT = Path(__file__).parent.parent.parent
@@ -21,9 +22,10 @@ SECRETS = ("first-canary-81ab", "second-canary-55cd")
 SHOP = {"tenant": "shop", "channel": "web", "user": "ana"}
 
 
-def documented_rights():
+def documented_rights(number=0):
+    """The rights of every user; 1: of one who erases, too; 2: on a Cluster, too."""
     page = (ROOT / "docs" / "guides" / "topologies.md").read_text(encoding="utf-8")
-    return re.search(r"^ACL SETUSER luni (.*)$", page, re.MULTILINE)[1]
+    return re.findall(r"^ACL SETUSER luni (.*)$", page, re.MULTILINE)[number]
 
 
 @pytest.fixture
@@ -83,6 +85,50 @@ def everything(run, memory):
 def test_everything_works_with_the_documented_rights(allow, run, kind, namespace):
     url, _ = allow(kind, namespace)
     everything(run, run.open(url, namespace=namespace, max_retries=0))
+
+
+def erase(run, memory, user="eva"):
+    """Use what erases, of everything that there is."""
+    session = memory.session(tenant="shop", channel="web", user=user)
+    run(session.receive("hello", message_id="m1"))
+    run(session.lock("stock").acquire())
+    start = dt.datetime(2030, 1, 7, 10, tzinfo=dt.UTC)
+    run(memory.agenda("shop", user).hold(start, start + dt.timedelta(hours=1), by=user, ttl=60, id="b1"))
+    assert len(run(memory.export("shop", user)).items) == 2
+    assert run(memory.erase("shop", user)).counts["bookings"] == 1
+    run(session.receive("hello", message_id="m1"))
+    assert run(memory.erase("shop")).counts["sessions"] == 1
+
+
+@pytest.mark.parametrize("kind", ["valkey", "redis"])
+def test_people_are_erased_with_the_documented_rights(allow, run, kind, namespace):
+    url, plain = allow(kind, namespace)
+    memory = run.open(url, namespace=namespace, max_retries=0)
+    plain.execute_command("ACL", "SETUSER", "luni", *documented_rights(1).split())
+    erase(run, memory)
+    for number, right in enumerate(documented_rights(1).split()):
+        plain.execute_command("ACL", "SETUSER", "luni", right.replace("+", "-"))
+        with pytest.raises(Unavailable, match="ACL"):
+            erase(run, memory, f"user{number}")
+        plain.execute_command("ACL", "SETUSER", "luni", right)
+
+
+def test_everything_works_on_a_cluster_with_the_documented_rights(run, namespace):
+    with Cluster() as nodes:
+        rights = documented_rights().replace("PASSWORD", SECRETS[0]).replace("~luni:*", f"~{namespace}:*").split()
+        for one in nodes.servers:
+            nodes.ask(one, "ACL", "SETUSER", "luni", *rights, *documented_rights(1).split(), *documented_rights(2).split())
+        url = nodes.url.replace("://", f"://luni:{SECRETS[0]}@")
+        memory = run.open(url, namespace=namespace, max_retries=0)
+        everything(run, memory)
+        erase(run, memory)
+        for right in ("slots", "nodes"):
+            for one in nodes.servers:
+                nodes.ask(one, "ACL", "SETUSER", "luni", f"-cluster|{right}")
+            with pytest.raises(Unavailable, match=f"(?i)ACL.*cluster.{right}"):
+                erase(run, run.open(url, namespace=namespace, max_retries=0))
+            for one in nodes.servers:
+                nodes.ask(one, "ACL", "SETUSER", "luni", f"+cluster|{right}")
 
 
 def test_the_documented_rights_are_no_more_than_the_scripts_need():

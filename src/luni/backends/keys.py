@@ -36,7 +36,9 @@ __all__ = [
     "sessions_key",
     "tenants_key",
     "tombstone_keys",
+    "trace_end",
     "trace_lists",
+    "trace_prefixes",
     "traced",
 ]
 
@@ -202,19 +204,37 @@ def tombstone_keys(namespace: str) -> tuple[str, str]:
 
 def trace_lists(namespace: str, tenant: str) -> tuple[str, ...]:
     """Return the keys of a tenant's lists with users in them: three of sessions, then the one of bookings by customer."""
-    lists = f"{namespace}:tenant:{part(tenant, 'tenant')}"
+    lists = f"{namespace}:tenant:{_tag(namespace, part(tenant, 'tenant'))}"
     return f"{lists}:sessions", f"{lists}:waiting", f"{lists}:unsent", agenda_keys(namespace, tenant)[0]
+
+
+def trace_prefixes(namespace: str, tenant: str) -> tuple[str, ...]:
+    """Return what the names of a tenant's keys begin with: of sessions, the old focus, the agenda, locks."""
+    own, begins = part(tenant, "tenant"), "{" if isinstance(namespace, Tagged) else ""
+    tag = _tag(namespace, own)
+    return (
+        f"{namespace}:sess:{begins}{own}:", f"{namespace}:foco:{own}:",
+        f"{namespace}:agenda:{tag}:", f"{namespace}:lock:{tag}:",
+    )  # fmt: skip
+
+
+def trace_end(namespace: str, user: str) -> str:
+    """Return what the base keys of a user's sessions end with; ``user`` as keys carry it."""
+    return f":{user}}}" if isinstance(namespace, Tagged) else f":{user}"
 
 
 def traced(namespace: str, key: str) -> TracedKey:
     """Return what the name of a tenant's key says."""
-    kind, _, *rest = key[len(namespace) + 1 :].split(":")
+    name = key[len(namespace) + 1 :]
+    if isinstance(namespace, Tagged):
+        name = name.replace("{", "", 1).replace("}", "", 1)
+    kind, _, *rest = name.split(":")
     if kind == "agenda":  # …:{resource}:records and the like; the tenant's own have one part
         return TracedKey(resource=unquote(rest[0])) if len(rest) == _AGENDA_PARTS else TracedKey()
     if kind == "sess" and len(rest) >= _SESSION_PARTS:
-        address = Address(*map(unquote, key[len(namespace) + 1 :].split(":")[1:4]))
+        address = Address(*map(unquote, name.split(":")[1:4]))
         own = len(rest) == _SESSION_PARTS
         return TracedKey(address, own=own, stray=not own)
     if kind == "foco" and len(rest) == _SESSION_PARTS:
-        return TracedKey(Address(*map(unquote, key[len(namespace) + 1 :].split(":")[1:4])), stray=True)
+        return TracedKey(Address(*map(unquote, name.split(":")[1:4])), stray=True)
     return TracedKey(stray=kind in {"lock", "foco"})

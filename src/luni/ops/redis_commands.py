@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,9 @@ from luni.backends.redis.connect import place
 from luni.errors import InvalidInput
 from luni.ops import redis_setup as local
 from luni.ops import screens
-from luni.ops.redis_server import client_at
+from luni.ops.redis_server import clients_at
+from luni.ops.redis_status import status as server_status
+from luni.ops.redis_status import status_of_all
 from luni.ops.store import NotFound, base_dir, settings_for
 from luni.ops.terminal import AsJson, Url, ask, report, stderr, stdout
 
@@ -65,13 +68,19 @@ def setup(
 
 @redis_app.command()
 def status(url: Url = None, as_json: AsJson = False) -> None:
-    """Show memory, hit rate, persistence, evictions and clients: of the server that was set up, or of --url."""
+    """Show memory, hit rate, persistence, evictions and clients: of the server that was set up, or of --url.
+
+    Of a Cluster (`redis+cluster://`) each primary's, and their sum.
+    """
     if url is None:
-        here = _setup_here()
-        found = local.status_here(here)
+        found = local.status_here(_setup_here())
     else:
-        with client_at(url, settings_for(None)) as client:
-            found = local.status(place(url), client)
+        clients = clients_at(url, settings_for(None))
+        with ExitStack() as stack:
+            for client in clients.values():
+                stack.enter_context(client)
+            many = url.partition("://")[0].endswith("+cluster")
+            found = status_of_all(place(url), clients) if many else server_status(place(url), *clients.values())
     report(as_json, found, lambda: screens.redis_status(found))
 
 

@@ -14,10 +14,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from luni.backends.redis import connect
-from luni.errors import ConfigError
+from luni.backends.redis.cluster.slots import Slots, node_url, seeds_of
+from luni.errors import ConfigError, Unavailable
 from luni.settings import Settings
 
-__all__ = ["Engine", "Setup", "client_at", "client_of", "configuration", "private"]
+__all__ = ["Engine", "Setup", "client_of", "clients_at", "configuration", "private"]
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,10 +85,11 @@ def client_of(setup: Setup) -> Any:
     )  # fmt: skip
 
 
-def client_at(url: str, settings: Settings) -> Any:
-    """Return a plain client of the server at a URL of any form that luni opens; it tries once.
+def clients_at(url: str, settings: Settings) -> dict[str, Any]:
+    """Return plain clients of what is at a URL of any form that luni opens, by where they lead; each tries once.
 
-    Raises `ConfigError` for a URL that is none, and `Unavailable` where the way there cannot be found.
+    One server is one client; a Cluster is one for each primary. Raises `ConfigError` for a URL that is none, and `Unavailable`
+    where the way there cannot be found.
     """
     maker = CLIENTS.get(url.partition("://")[0].partition("+")[2])
     if maker is None:
@@ -95,8 +97,30 @@ def client_at(url: str, settings: Settings) -> Any:
     return maker(url, settings)
 
 
-def _single(url: str, settings: Settings) -> Any:
+def _single(url: str, settings: Settings) -> dict[str, Any]:
     """A server, or the primary that Sentinels watch."""
+    return {connect.place(url): _client(url, settings)}
+
+
+def _primaries(url: str, settings: Settings) -> dict[str, Any]:
+    """Every primary of a Cluster, as the first of its nodes that answers knows them."""
+    seeds, failure = seeds_of(url), "none of its nodes has a slot"
+    for seed in seeds:
+        kind, arguments = connect.connection_arguments(node_url(url, seed), settings, asynchronous=False)
+        connection, slots = connect.sync_connection(kind, arguments), Slots(seeds)
+        try:
+            connection.connect()
+            connection.send_command("CLUSTER", "SLOTS")
+            if slots.load(connection.read_response(), seed):
+                return {f"{host}:{port}": _client(node_url(url, (host, port)), settings) for host, port in slots.primaries()}
+        except (redis.RedisError, OSError) as error:
+            failure = str(connect.unreachable(error, arguments))
+        finally:
+            connection.disconnect()
+    raise Unavailable(f"the Cluster does not say where its slots are: {failure}")
+
+
+def _client(url: str, settings: Settings) -> Any:
     kind, arguments, primary = connect.watched(url, settings, asynchronous=False)
     if primary is not None:
         try:
@@ -107,7 +131,7 @@ def _single(url: str, settings: Settings) -> Any:
     return redis.Redis.from_pool(redis.ConnectionPool(connection_class=kind, **arguments))
 
 
-CLIENTS: dict[str, Callable[[str, Settings], Any]] = {"": _single, "sentinel": _single}
+CLIENTS: dict[str, Callable[[str, Settings], dict[str, Any]]] = {"": _single, "sentinel": _single, "cluster": _primaries}
 """By what a scheme says after its ``+``."""
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import dotenv
 import msgspec
@@ -24,19 +24,18 @@ from luni.ops.redis_engine import ContainerEngine
 from luni.ops.redis_lock import only_one
 from luni.ops.redis_process import ProcessEngine
 from luni.ops.redis_server import Engine, Setup, client_of, private
+from luni.ops.redis_status import ServerStatus, status
 from luni.ops.store import NotFound
 
 __all__ = [
     "Cleaned",
     "Ready",
-    "ServerStatus",
     "Setup",
     "cleanup",
     "client_of",
     "find",
     "logs",
     "setup",
-    "status",
     "status_here",
 ]
 
@@ -68,28 +67,6 @@ class Ready(msgspec.Struct, frozen=True):
     env_file: str
     env: Literal["written", "kept", "unchanged"]
     made: bool
-
-
-class ServerStatus(msgspec.Struct, frozen=True):
-    """What a server says of itself.
-
-    ``hit_rate_pct`` is ``None`` where nothing was looked up yet, ``memory_pct`` without a limit.
-    """
-
-    place: str
-    server: str
-    uptime_seconds: int
-    keys: int
-    connected_clients: int
-    memory_bytes: int
-    memory_limit_bytes: int
-    memory_pct: float | None
-    hit_rate_pct: float | None
-    evicted_keys: int
-    eviction: str
-    append_only_file: bool
-    append_only_ok: bool
-    kind: str = ""
 
 
 class Cleaned(msgspec.Struct, frozen=True):
@@ -291,27 +268,6 @@ def _write_env(found: Setup, env_file: Path, former: str, *, force: bool) -> Lit
     else:
         private(env_file, "".join(f"{name}={value}\n" for name, value in wanted.items()).encode())
     return "written"
-
-
-def status(place: str, client: Any, *, kind: str = "") -> ServerStatus:
-    """Return what a server says of itself."""
-    try:
-        info, keys = client.info(), client.dbsize()
-    except redis.RedisError as error:
-        raise Unavailable(f"the server at {place} does not answer: {type(error).__name__}") from None
-    hits, misses = int(info.get("keyspace_hits", 0)), int(info.get("keyspace_misses", 0))
-    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    name = "valkey" if "valkey_version" in info else "redis"
-    return ServerStatus(
-        place=place, server=f"{name} {info.get(f'{name}_version', 'of unknown version')}",
-        uptime_seconds=int(info.get("uptime_in_seconds", 0)), keys=int(keys),
-        connected_clients=int(info.get("connected_clients", 0)), memory_bytes=used, memory_limit_bytes=limit,
-        memory_pct=round(100 * used / limit, 1) if limit else None,
-        hit_rate_pct=round(100 * hits / (hits + misses), 1) if hits + misses else None,
-        evicted_keys=int(info.get("evicted_keys", 0)), eviction=str(info.get("maxmemory_policy", "unknown")),
-        append_only_file=bool(info.get("aof_enabled")),
-        append_only_ok=info.get("aof_last_write_status", "ok") == "ok", kind=kind,
-    )  # fmt: skip
 
 
 def status_here(found: Setup) -> ServerStatus:

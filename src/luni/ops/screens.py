@@ -17,7 +17,8 @@ from luni.models import Message, Page, SessionExport, SessionInfo
 from luni.ops.demo import Demo, Example
 from luni.ops.doctor import Diagnosis
 from luni.ops.fallback import Fallback
-from luni.ops.redis_setup import Cleaned, Ready, ServerStatus
+from luni.ops.redis_setup import Cleaned, Ready
+from luni.ops.redis_status import ClusterStatus, ServerStatus
 from luni.ops.replay import Report
 from luni.ops.waiting import Waiting
 
@@ -306,7 +307,9 @@ def redis_ready(found: Ready) -> RenderableType:
 def redis_status(found: ServerStatus) -> RenderableType:
     """Return what a server says of itself."""
     grid = _grid()
-    limit = f"of {_bytes(found.memory_limit_bytes)} · {found.memory_pct} %" if found.memory_limit_bytes else "without a limit"
+    nodes = found.nodes if isinstance(found, ClusterStatus) else ()
+    used = f"of {_bytes(found.memory_limit_bytes)} · {found.memory_pct} %{' at the fullest' if nodes else ''}"
+    limit = used if found.memory_limit_bytes else "without a limit"
     grid.add_row("memory", _value(_bytes(found.memory_bytes), limit))
     rate = "no data" if found.hit_rate_pct is None else f"{found.hit_rate_pct} %"
     grid.add_row("hit rate", _value(rate, "of the server's own look-ups since it started"))
@@ -316,7 +319,8 @@ def redis_status(found: ServerStatus) -> RenderableType:
     grid.add_row("clients", Text(f"{found.connected_clients:,}"))
     grid.add_row("keys", Text(f"{found.keys:,}"))
     up = "just started" if found.uptime_seconds < MINUTE else f"up for {_ago(found.uptime_seconds).removesuffix(' ago')}"
-    return Group(heading(plain(found.server), f"{plain(_place_of(found.place))} · {up}"), _section(grid))
+    top = heading(plain(found.server), f"{plain(_place_of(found.place))} · {up}")
+    return Group(top, _section(grid), *[redis_status(one) for one in nodes])
 
 
 def _place_of(place: str) -> str:
@@ -352,7 +356,7 @@ def _readable(key: str, value: Any) -> str:
         return "on" if value else "off"
     if key == "size_bytes":
         return _bytes(int(value))
-    return plain(str(value))
+    return plain(", ".join(value) if isinstance(value, list) else str(value))
 
 
 def _grid(*, figures: bool = False) -> Table:

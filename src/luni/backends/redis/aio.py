@@ -91,7 +91,7 @@ class _Line:
             async with asyncio.timeout(self._backend.timeout):  # AUTH and SELECT wait for replies, too
                 await self._backend.connect(self._connection)
         except (*_LOST, *_REPLIES) as error:
-            known = refused(error) if isinstance(error, _REPLIES) else self._backend.unreachable(error)
+            known = refused(error) if isinstance(error, _REPLIES) else self._unreachable(error)
             await self._die(known)
             return
         loop = asyncio.get_running_loop()
@@ -105,6 +105,9 @@ class _Line:
                     await self._send_gathered(loop.time())
         except _LOST as error:
             await self._die(Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}"))
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        return self._backend.unreachable(error)
 
     async def _send_gathered(self, now: float) -> None:
         batch: list[bytes] = []

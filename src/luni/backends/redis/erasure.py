@@ -41,19 +41,17 @@ def _place(cursor: str) -> tuple[int, str]:
 
 def _traces(namespace: str, op: ops.Traces) -> Call:
     number, cursor = _place(op.cursor)
-    tenant, user = keys.part(op.tenant, "tenant"), keys.part(op.user, "user") if op.user else ""
+    user = keys.part(op.user, "user") if op.user else ""
     if number < LISTS:
         lists = keys.trace_lists(namespace, op.tenant)
         pattern = (
             "*" if not user else f"{user}:*" if number == LISTS - 1 else f"*:{user}"
         )  # parts have no characters of patterns
         return Call(SCRIPTS["traces"], (lists[number],), [cursor, pattern, op.limit])
-    begin = f"{namespace}:sess:{tenant}:"
-    args: list[Arg] = [cursor, f"{namespace}:*", op.limit, f"{namespace}:sess:id:", begin, f":{user}" if user else ""]
-    args += [f":{user}:" if user else ":", begin, f"{namespace}:foco:{tenant}:", f"{namespace}:agenda:{tenant}:"]
-    if not user:
-        args.append(f"{namespace}:lock:{tenant}:")
-    return Call(SCRIPTS["traces"], (), args)
+    begins = keys.trace_prefixes(namespace, op.tenant)
+    args: list[Arg] = [cursor, f"{namespace}:*", op.limit, f"{namespace}:sess:id:", begins[0]]
+    args += [keys.trace_end(namespace, user) if user else "", f":{user}" if user else ":"]
+    return Call(SCRIPTS["traces"], (), [*args, *(begins[:-1] if user else begins)])
 
 
 def _erase(namespace: str, op: ops.Erase) -> Call:
@@ -78,11 +76,11 @@ def _scrub(_namespace: str, op: ops.Scrub) -> Call:
 
 def _vacate(namespace: str, op: ops.Vacate) -> Call:
     found = keys.session_keys(namespace, Address(op.tenant, "-", "-"))  # only the tenant's keys of it
+    *lists, tenants = found.tenant_lists
     _, claims = keys.pending_keys(namespace, op.tenant, "unsent")
+    last = keys.list_keys(namespace, op.tenant)[-1:] if isinstance(namespace, keys.Tagged) else (found.client, tenants)
     agenda = keys.agenda_keys(namespace, op.tenant)
-    return Call(
-        SCRIPTS["vacate"], (*found.tenant_lists, found.unsent, claims, found.client, *agenda), [found.tenant]
-    )  # fmt: skip
+    return Call(SCRIPTS["vacate"], (*lists, found.unsent, claims, *agenda, *last), [found.tenant])
 
 
 def _expunge(_namespace: str, _op: ops.Expunge) -> Call:
@@ -147,6 +145,11 @@ def _count(_namespace: str, _op: ops.Scrub, reply: int) -> ops.Wiped:
     return ops.Wiped(reply)
 
 
+def _vacated(_namespace: str, _op: ops.Vacate, reply: list[int]) -> bool:
+    sessions, bookings, _ = reply
+    return sessions + bookings == 0
+
+
 def _flag(_namespace: str, _op: ops.Operation, reply: int) -> bool:
     return reply == 1
 
@@ -176,7 +179,7 @@ DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     ops.Erase: _erased,
     ops.EraseBookings: _wiped,
     ops.Scrub: _count,
-    ops.Vacate: _flag,
+    ops.Vacate: _vacated,
     ops.Expunge: _flag,
     ops.BookingsOf: _page,
 }

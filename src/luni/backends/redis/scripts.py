@@ -31,7 +31,7 @@ _BARE_SCRIPTS = (
     "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew", "lock", "unlock", "guarantees",
     "acquaint", "bookings_in", "busy_in", "bookings_by", "recall", "resources",
     "bury", "tombstones", "traces", "scrub", "vacate", "expunge", "bookings_of",
-    "enlist", "settle", "withdraw", "delist", "point", "unpoint", "living",
+    "enlist", "settle", "withdraw", "delist", "point", "unpoint", "living", "told", "forget", "depart",
 )  # fmt: skip
 
 

@@ -36,7 +36,9 @@ def options(found: dict[str, Any], settings: Settings, *, encrypted: bool, async
     if not encrypted:
         if given:
             name = _NAMES[next(iter(given))]
-            raise ConfigError(f"{name}: the URL's scheme is not encrypted; use rediss:// or rediss+sentinel://")
+            raise ConfigError(
+                f"{name}: the URL's scheme is not encrypted; use rediss://, rediss+sentinel:// or rediss+cluster://"
+            )
         return {}
     _check(found)
     if "ssl_keyfile" in given and "ssl_certfile" not in given:

@@ -137,14 +137,11 @@ class _Erasing:
 
     def _stays(self, text: bytes) -> bool:
         """Whether a stored text is of after the erasure, and answers nothing that was erased."""
-        found = _KEY.match(text)
         if self._row.clock_ms > self._tables.now_ms:
             return False  # the same
-        if found:
-            clock, writer, seq = found.groups()
-            return int(clock) > self._op.before_ms and f"{writer.decode()}.{seq.decode()}" not in self._answers
-        stamp = _TIMESTAMP.search(text)
-        return stamp is not None and int(stamp[1]) > self._op.before_ms
+        found = _KEY.match(text)
+        answers = found is not None and f"{found[2].decode()}.{found[3].decode()}" in self._answers
+        return _said_ms(text) > self._op.before_ms and not answers
 
     def _keep(self, table: str, key: str) -> list[tuple[int, bytes]]:
         """Delete what does not stay; return the rest, in order."""
@@ -162,7 +159,8 @@ class _Erasing:
         self._execute("DELETE FROM mark WHERE conversation = ? AND ms <= ?", self._op.before_ms)
         n, expire_ms, activity_ms, fence, seen_end_ms = row.n, row.expire_ms, row.activity_ms, row.fence, row.seen_end_ms
         row.clear()
-        row.begin(self._op.fresh_id, tables.now_ms, with_message=True)
+        began_ms = min([tables.now_ms, *map(_said_ms, texts)])  # so that another erasure, of a time between, finds it older
+        row.begin(self._op.fresh_id, began_ms, with_message=True)
         row.n, row.expire_ms, row.purge_ms, row.activity_ms = n, expire_ms, expire_ms, activity_ms
         row.fence, row.seen_end_ms, row.clock_ms = fence, seen_end_ms, tables.now_ms
         waiting = tables.waiting(row, 1, n)
@@ -176,6 +174,12 @@ class _Erasing:
         self._tables.forget(self._row)
         self._execute("DELETE FROM claim WHERE conversation = ?")
         self._tables.save(self._row)
+
+
+def _said_ms(text: bytes) -> int:
+    """Return when a stored text was said: by its key, another program's by its timestamp; 0 if that cannot be told."""
+    found = _KEY.match(text) or _TIMESTAMP.search(text)
+    return int(found[1]) if found else 0
 
 
 def erase_bookings(tables: Tables, op: ops.EraseBookings) -> ops.Wiped:

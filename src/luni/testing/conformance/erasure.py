@@ -277,6 +277,37 @@ def test_what_comes_between_the_tombstone_and_the_erasure_is_kept(store: Store) 
     assert session.receive("again", message_id="zqmessageid").state == "accepted"
 
 
+def test_a_reply_that_is_kept_is_still_to_be_sent(store: Store) -> None:
+    memory = store.open(policies=POLICY)
+    session, address = of(memory, "web"), Address("shop", "web", USER)
+    talk(session, "zqtext")
+    buried = executed(memory, ops.Bury(tenant="shop", user=USER, secret="s" * 26))
+    passing(store)
+    with session.turn("new", message_id="n1") as turn:
+        turn.reply("re: new")
+    assert erased(memory, address, buried.ms).messages == 2
+    (found,) = memory.unsent("shop", older_than=0)
+    assert found.message.text == "re: new"
+    session.mark_sent(found.message.id)
+    assert len(memory.unsent("shop", older_than=0)) == 0
+
+
+def test_what_one_erasure_has_kept_is_taken_by_a_later_one(store: Store) -> None:
+    memory = store.open()
+    session, address = of(memory, "web"), Address("shop", "web", USER)
+    talk(session, "zqtext")
+    times = []
+    for text in ("zqvariable", "new"):
+        times.append(executed(memory, ops.Bury(tenant="shop", user=USER, secret="s" * 26)).ms)
+        passing(store)
+        session.append("user", text)
+        passing(store)
+    assert erased(memory, address, times[0]).messages == 2
+    assert [message.text for message in session.messages()] == ["zqvariable", "new"]
+    assert erased(memory, address, times[1]).messages == 1
+    assert [message.text for message in session.messages()] == ["new"]
+
+
 def scrubbed(memory: Any, tenant: str, user: str, before_ms: int) -> int:
     """Erase what is astray, as the flow does."""
     count, cursor = 0, ""

@@ -10,7 +10,7 @@ from typing import Any
 from luni.backends.keys import Tagged
 from luni.backends.redis import connect
 from luni.backends.redis.aio import WAITING_LINES, _Entry, _Line
-from luni.backends.redis.cluster.chains import Chain, Everywhere, Node
+from luni.backends.redis.cluster.chains import Chain, Everywhere, Node, Pause
 from luni.backends.redis.cluster.described import described_cluster
 from luni.backends.redis.cluster.slots import Slots, node_url, seeds_of
 from luni.backends.redis.cluster.steps import steps
@@ -24,6 +24,13 @@ __all__ = ["AsyncClusterBackend"]
 
 class _NodeLine(_Line):
     """A line that hands a server's refusals on as they are: a Cluster's say where to go."""
+
+    def __init__(self, backend: Any, connection: Any, arguments: dict[str, Any]) -> None:
+        super().__init__(backend, connection)
+        self._arguments = arguments
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        return connect.unreachable(error, self._arguments)
 
     def _refuse(self, entry: _Entry, error: Exception) -> None:
         if not entry.future.done():
@@ -71,9 +78,7 @@ class AsyncClusterBackend:
             wanted = next(going)
             while True:
                 try:
-                    answers = (
-                        await self._everywhere(wanted.words) if isinstance(wanted, Everywhere) else await self._exchange(wanted)
-                    )
+                    answers = await self._answers(wanted)
                 except LuniError as error:
                     wanted = going.throw(error)
                 else:
@@ -81,9 +86,18 @@ class AsyncClusterBackend:
         except StopIteration as end:
             return end.value
 
-    async def _everywhere(self, words: tuple[Any, ...]) -> list[Any]:
+    async def _answers(self, wanted: list[Chain] | Everywhere | Pause) -> Any:
+        if isinstance(wanted, Pause):
+            return await asyncio.sleep(wanted.seconds)
+        return await self._everywhere(wanted) if isinstance(wanted, Everywhere) else await self._exchange(wanted)
+
+    async def _everywhere(self, wanted: Everywhere) -> dict[Node, Any]:
+        if wanted.anew:
+            self._slots.doubt()
         await self._refresh()
-        return [answer for (answer,) in await self._exchange(of_everywhere(words, self._slots))]
+        chains = of_everywhere(wanted, self._slots)
+        answers = await self._exchange(list(chains.values()))
+        return {node: answer for node, (answer,) in zip(chains, answers, strict=True)}
 
     async def _exchange(self, chains: Sequence[Chain]) -> list[list[Any]]:
         """Return each chain's answers, following what is elsewhere."""
@@ -120,8 +134,8 @@ class AsyncClusterBackend:
     def _line(self, node: Node, use: str) -> _NodeLine:
         line = self._lines.get((node, use))
         if line is None or not line.alive:
-            connection = connect.async_connection(*self._connection(node))
-            line = self._lines[node, use] = _NodeLine(self, connection)  # type: ignore[arg-type]  # all that a line asks of it
+            kind, arguments = self._connection(node)
+            line = self._lines[node, use] = _NodeLine(self, connect.async_connection(kind, arguments), arguments)
         return line
 
     def _connection(self, node: Node) -> tuple[type[Any], dict[str, Any]]:
@@ -160,10 +174,6 @@ class AsyncClusterBackend:
         """Connect, as a line asks for."""
         await connection.connect()
 
-    def unreachable(self, error: Exception) -> Unavailable:
-        """Return what a connection that could not be made means."""
-        return connect.unreachable(error, {})
-
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a background task until it is done; nobody may be left to look at its error."""
         self._tasks.add(task)
@@ -176,18 +186,17 @@ class AsyncClusterBackend:
 
     async def ping(self) -> None:
         """Return if every primary answers."""
-        await self._everywhere(("PING",))
+        await self._everywhere(Everywhere(("PING",)))
 
     async def describe(self) -> dict[str, Any]:
         """Return the nodes' versions, places and persistence, and what the weakest of them keeps."""
-        infos = await self._everywhere(("INFO",))
+        infos = await self._everywhere(Everywhere(("INFO",)))
         try:
-            saves = await self._everywhere(("CONFIG", "GET", "save"))
-            syncs = await self._everywhere(("CONFIG", "GET", "appendfsync"))
+            saves = await self._everywhere(Everywhere(("CONFIG", "GET", "save")))
+            syncs = await self._everywhere(Everywhere(("CONFIG", "GET", "appendfsync")))
         except BackendError:
-            saves = syncs = []
-        configs = [a + b for a, b in zip(saves, syncs, strict=True)]
-        return described_cluster(self._place, self._slots.primaries(), infos, configs)
+            saves = syncs = {}
+        return described_cluster(self._place, infos, saves, syncs)
 
     async def close(self) -> None:
         """Wait for what is on its way, then close the connections."""

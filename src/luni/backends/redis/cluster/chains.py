@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import redis.exceptions as driver
@@ -13,7 +13,7 @@ from luni.backends.redis.call import Call
 from luni.backends.redis.errors import refused
 from luni.errors import Indeterminate, LuniError
 
-__all__ = ["LOST", "REPLIES", "Chain", "Everywhere", "Node"]
+__all__ = ["LOST", "REPLIES", "Chain", "Everywhere", "Node", "Pause"]
 
 Node = tuple[str, int]
 
@@ -22,9 +22,21 @@ REPLIES = (driver.ResponseError, driver.BusyLoadingError, driver.AuthenticationE
 
 
 class Everywhere(NamedTuple):
-    """Words for every primary of the Cluster; answered by what each of them says."""
+    """Words for every primary of the Cluster; answered by what each of them says, by node.
 
-    words: tuple[Any, ...]
+    ``apart``: words for some of them in place of that; who is no primary any more is not asked, and does not answer.
+    ``anew``: the map is asked for before, unless it just was.
+    """
+
+    words: tuple[Any, ...] = ()
+    apart: Mapping[Node, tuple[Any, ...]] | None = None
+    anew: bool = False
+
+
+class Pause(NamedTuple):
+    """Let this many seconds pass; answered by nothing."""
+
+    seconds: float
 
 
 class _Command(NamedTuple):
@@ -50,6 +62,8 @@ class Chain:
         """Whether the slot is being moved right now, so that nobody can execute it."""
         self.failure: LuniError | None = None
         self.hops = 0
+        self.changes = bool(calls)
+        """Whether it may have changed anything: plain words ask, and no more."""
         self._left: deque[_Command] = deque()
         for call in calls:
             self._left.append(_Command(call.command(), call))

@@ -11,7 +11,8 @@ the id's key seventh, as all do (the rest is cut off here); a script that leaves
 the argument that `Call.version_at` names and hands it to ``vouch`` (_prelude.lua). Afterwards the lists are brought up to
 date with what is in the session then, whatever the operation was. An operation that has no ``session_id`` and ``ttl_ms``
 of its own (of the session that is there afterwards) gives them in `SUBJECTS`.
-An operation of one slot needs nothing at all. One over several sessions needs an entry in `_SPREAD`.
+An operation of one slot needs nothing at all. One over several sessions needs an entry in `_SPREAD`, one that goes ways of
+its own an entry in `_OF_THEIR_OWN`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,20 +28,17 @@ from luni import operations as ops
 from luni.backends import keys
 from luni.backends.redis.call import Call, with_replicas
 from luni.backends.redis.cluster.chains import Chain, Everywhere
-from luni.backends.redis.codec import decode, encode, unreadable
-from luni.backends.redis.scripts import SCRIPTS
-from luni.errors import BackendError, Indeterminate, InvalidInput, Unavailable
+from luni.backends.redis.cluster.erasing import erased, expunged, vacated
+from luni.backends.redis.cluster.index import OWN_KEYS, Index, Listed, Standing, Steps, decoded
+from luni.backends.redis.cluster.traces import traced
+from luni.backends.redis.codec import encode
+from luni.errors import BackendError, Indeterminate, Unavailable
 
 __all__ = ["PROMISES", "SUBJECTS", "Promise", "Steps", "steps"]
 
 logger = logging.getLogger("luni")
 
 Promise = Literal["waiting", "unsent", "session", ""]
-Steps = Generator[list[Chain] | Everywhere, Any, Any]
-"""Yields what is to be sent at once, and is given the answers of each chain."""
-
-OWN_KEYS = 6
-HOUR_MS = 3600_000
 TELLINGS = 16
 """Somebody whose script comes after that of a later teller tells the lists anew, at most so often."""
 
@@ -80,119 +78,34 @@ PROMISES: dict[type[ops.Operation], Callable[[Any], Promise]] = {
 SUBJECTS: dict[type[ops.Operation], Callable[[Any], tuple[str, int]]] = {
     ops.Restore: lambda op: (op.state.session_id, max(1000, op.state.expire_ms - op.state.activity_ms)),
 }
-_NOT_HERE = (ops.Bury, ops.Traces, ops.Erase, ops.EraseBookings, ops.Scrub, ops.Vacate, ops.Expunge)
-
-
-class _Listed(NamedTuple):
-    """What `enlist` answered."""
-
-    version: bytes
-    before: bytes
-    score: bytes
-    now: bytes
-    waiting: int
-    unsent: int
-
-
-class _Standing(NamedTuple):
-    """What `standing` answered."""
-
-    session: bytes
-    activity: bytes
-    version: bytes
-    waits: bytes
-    unsent: bytes
-    lives: bytes
 
 
 def steps(namespace: keys.Tagged, operation: ops.Operation) -> Steps:
     """Execute an operation; raise what a backend's ``execute`` raises."""
     kind = type(operation)
-    if kind in _NOT_HERE:
-        raise InvalidInput("nobody can be erased on a Cluster yet: what is of a person lies on all of its servers")
     if kind in PROMISES:
         return (yield from _written(namespace, operation, PROMISES[kind](operation)))
     if kind in _SPREAD:
         return (yield from _spread(namespace, operation, *_SPREAD[kind]))
-    if isinstance(operation, ops.End):
-        return (yield from _ended(namespace, operation))
-    if isinstance(operation, ops.Guarantees):
-        return (yield from _guaranteed(namespace, operation))
+    if kind in _OF_THEIR_OWN:
+        return (yield from _OF_THEIR_OWN[kind](namespace, operation))
     call = encode(namespace, operation)
     if isinstance(operation, ops.OnSession):
         call = call._replace(keys=call.keys[:OWN_KEYS])
     ((reply, *confirmed),) = yield [Chain((call,))]
-    result = _decoded(namespace, operation, reply)
+    result = decoded(namespace, operation, reply)
     return with_replicas(result, *confirmed) if confirmed else result
 
 
-def _decoded(namespace: keys.Tagged, operation: ops.Operation, reply: Any) -> Any:
-    try:
-        return decode(namespace, operation, reply)
-    except (ValueError, IndexError, TypeError, AttributeError) as error:
-        raise unreadable(error) from None
-
-
-class _Index:
-    """The calls that tell other slots of one session."""
-
-    def __init__(self, namespace: keys.Tagged, op: Any, call: Call) -> None:
-        self._own = keys.session_keys(namespace, op.address)
-        self._lists = keys.list_keys(namespace, op.address.tenant)
-        self._tenants = keys.tenants_key(namespace)
-        self._base = self._own.own[0].removesuffix(":ctx")
-        self._id = call.keys[OWN_KEYS]
-        subject = SUBJECTS.get(type(op))
-        found: tuple[str, int] = subject(op) if subject else (op.session_id, getattr(op, "ttl_ms", 0))
-        self.session, self._ttl = found
-
-    def before(self, promise: Promise, too_low: int) -> list[Chain]:
-        """Return what is told before a script: the lists, the session's id, the tenants."""
-        lists = self.listing("enlist", self._ttl, self._own.channel, promise, too_low)
-        return [Chain((lists,)), self._pointing(self._id, self._base, 0), self._living()]
-
-    def listing(self, script: str, *arguments: Any) -> Call:
-        """Return a call of one of the scripts of the tenant's lists."""
-        return Call(SCRIPTS[script], self._lists, [self._own.member, *arguments])
-
-    def standing(self) -> Call:
-        """Return the question how the session stands."""
-        return Call(SCRIPTS["standing"], self._own.own, [])
-
-    def settle(self, stands: _Standing) -> Call:
-        """Return what puts the lists right."""
-        return self.listing(
-            "settle", self._ttl, self._own.channel, stands.version, stands.activity, stands.waits, stands.unsent
-        )
-
-    def begun(self, stands: _Standing) -> Chain:
-        """Return what tells the old reader of the session."""
-        return self._pointing(self._own.client, self.session, int(stands.lives))
-
-    def active(self, stands: _Standing) -> list[Chain]:
-        """Return what follows an activity: the session lives longer, and was the tenant's last."""
-        until = int(stands.lives) + HOUR_MS
-        return [self.begun(stands), self._living(), self._pointing(self._id, self._base, until)]
-
-    def unpointed(self) -> Chain:
-        """Return what takes the session's id away."""
-        return Chain((Call(SCRIPTS["unpoint"], (self._id,), [self._base]),))
-
-    def ended(self, version: bytes) -> list[Chain]:
-        """Return what takes the session off everything."""
-        client = Chain((Call(SCRIPTS["unpoint"], (self._own.client,), [self.session]),))
-        return [Chain((self.listing("delist", version),)), client, self.unpointed()]
-
-    def _living(self) -> Chain:
-        return Chain((Call(SCRIPTS["living"], (self._tenants,), [self._own.tenant, self._ttl]),))
-
-    def _pointing(self, key: str, value: str, until: int) -> Chain:
-        return Chain((Call(SCRIPTS["point"], (key,), [value, until, self._ttl]),))
+def _index(namespace: keys.Tagged, op: Any) -> Index:
+    subject = SUBJECTS.get(type(op))
+    session, ttl = subject(op) if subject else (op.session_id, getattr(op, "ttl_ms", 0))
+    return Index(namespace, op.address, session, ttl)
 
 
 def _written(namespace: keys.Tagged, op: Any, promise: Promise) -> Steps:
     call = encode(namespace, op)
-    index = _Index(namespace, op, call)
+    index = _index(namespace, op)
     listed, pointed = None, 0
     answers: list[Any] = [[b"late", 0]]
     for _ in range(TELLINGS):
@@ -210,17 +123,17 @@ def _written(namespace: keys.Tagged, op: Any, promise: Promise) -> Steps:
         raise Unavailable("so many write to this conversation that the tenant's lists cannot follow")
     outcome: Any
     try:
-        outcome = _decoded(namespace, op, answers[0])
+        outcome = decoded(namespace, op, answers[0])
     except BackendError as error:  # superseded, damaged: the lists are put right all the same
         outcome = error
     if len(answers) > 1:
-        yield from _told_after(_afterwards(index, op, promise, listed, pointed, _Standing(*answers[1]), outcome))
+        yield from _told_after(_afterwards(index, op, promise, listed, pointed, Standing(*answers[1]), outcome))
     if isinstance(outcome, BackendError):
         raise outcome
     return outcome
 
 
-def _told_before(index: _Index, promise: Promise, too_low: int) -> Generator[list[Chain], Any, tuple[_Listed, int]]:
+def _told_before(index: Index, promise: Promise, too_low: int) -> Generator[list[Chain], Any, tuple[Listed, int]]:
     """Tell the lists; nothing of the operation itself has happened if that fails."""
     began = time.monotonic()
     try:
@@ -229,22 +142,23 @@ def _told_before(index: _Index, promise: Promise, too_low: int) -> Generator[lis
         raise Unavailable(f"the tenant's lists cannot be told: {error}") from None
     if time.monotonic() - began > LATEST:
         raise Unavailable("the tenant's lists were told so long ago that they may have forgotten; nothing was sent")
-    return _Listed(*reply), created
+    return Listed(*reply), created
 
 
 def _afterwards(
-    index: _Index, op: Any, promise: Promise, listed: _Listed | None, pointed: int, stands: _Standing, outcome: Any
+    index: Index, op: Any, promise: Promise, listed: Listed | None, pointed: int, stands: Standing, outcome: Any
 ) -> list[Chain]:
     """Return what other slots have to be told now."""
     found, lists = [], list[Call]()
     if pointed and stands.session.decode() != index.session:
         found.append(index.unpointed())
     if listed is not None and (not stands.session or (promise != "session" and stands.version != listed.version)):
-        lists.append(index.listing("withdraw", *listed))  # nothing was done, or it had been done before
+        owed = (stands.session, stands.waits, stands.unsent)
+        lists.append(index.listing("withdraw", *listed, *owed))  # nothing was done, or it had been done before
     if promise == "waiting":
         if getattr(outcome, "created", False) and not lists:
             lists.append(index.settle(stands))
-            found.append(index.begun(stands))
+            found += [index.begun(stands), index.living()]  # a tenant that is erased meanwhile has somebody again
     elif stands.session and not _did_nothing(outcome):
         lists.append(index.settle(stands))
         found += index.active(stands) if not isinstance(op, ops.MarkSent) and stands.session.decode() == index.session else []
@@ -276,9 +190,9 @@ def _told_after(chains: list[Chain]) -> Steps:
 
 def _ended(namespace: keys.Tagged, op: ops.End) -> Steps:
     call = encode(namespace, op)
-    index = _Index(namespace, op, call)
+    index = _index(namespace, op)
     (answers,) = yield [Chain((index.standing(), call._replace(keys=call.keys[:OWN_KEYS])))]
-    stands, ended = _Standing(*answers[0]), _decoded(namespace, op, answers[1])
+    stands, ended = Standing(*answers[0]), decoded(namespace, op, answers[1])
     if ended and stands.session.decode() == index.session:
         yield from _told_after(index.ended(stands.version))
     else:
@@ -290,7 +204,7 @@ def _guaranteed(namespace: keys.Tagged, op: ops.Guarantees) -> Steps:
     """What all primaries guarantee: the weakest of them decides."""
     call = encode(namespace, op)._replace(whole=True)
     replies = yield Everywhere(call.command())
-    found = [_decoded(namespace, op, reply) for reply in replies]
+    found = [decoded(namespace, op, reply) for reply in replies.values()]
     policies = sorted({one.eviction for one in found}, key=lambda policy: (policy == "noeviction", policy == ""))
     return ops.Guaranteed(policies[0], min(one.replicas for one in found))
 
@@ -306,7 +220,7 @@ def _spread(namespace: keys.Tagged, op: ops.Operation, field: str, join: Callabl
     if not parts:
         return join([], [])
     answers = yield [Chain((encode(namespace, part),)) for part in parts]
-    results = [_decoded(namespace, part, reply) for part, (reply,) in zip(parts, answers, strict=True)]
+    results = [decoded(namespace, part, reply) for part, (reply,) in zip(parts, answers, strict=True)]
     return join(list(slots.values()), results)
 
 
@@ -332,9 +246,23 @@ def _pending(_places: list[list[int]], results: list[ops.PendingListed]) -> ops.
     return ops.PendingListed(max((one.now_ms for one in results), default=0), waiting, full=any(one.full for one in results))
 
 
+def _scrubbed(_places: list[list[int]], results: list[ops.Wiped]) -> ops.Wiped:
+    return ops.Wiped(sum(one.count for one in results))
+
+
 _SPREAD: dict[type[ops.Operation], tuple[str, Callable[[Any, Any], Any]]] = {
     ops.Inspect: ("addresses", _inspected),
     ops.Examine: ("addresses", _examined),
     ops.Renew: ("leases", _renewed),
     ops.Pending: ("tenants", _pending),
+    ops.Scrub: ("strays", _scrubbed),
+}
+
+_OF_THEIR_OWN: dict[type[ops.Operation], Callable[[keys.Tagged, Any], Steps]] = {
+    ops.End: _ended,
+    ops.Guarantees: _guaranteed,
+    ops.Traces: traced,
+    ops.Erase: erased,
+    ops.Vacate: vacated,
+    ops.Expunge: expunged,
 }

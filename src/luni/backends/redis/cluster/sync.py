@@ -11,7 +11,7 @@ from hiredis import pack_command
 
 from luni.backends.keys import Tagged
 from luni.backends.redis import connect
-from luni.backends.redis.cluster.chains import LOST, REPLIES, Chain, Everywhere, Node
+from luni.backends.redis.cluster.chains import LOST, REPLIES, Chain, Everywhere, Node, Pause
 from luni.backends.redis.cluster.described import described_cluster
 from luni.backends.redis.cluster.slots import Slots, node_url, seeds_of
 from luni.backends.redis.cluster.steps import steps
@@ -46,7 +46,7 @@ class ClusterBackend:
             wanted = next(going)
             while True:
                 try:
-                    answers = self._everywhere(wanted.words) if isinstance(wanted, Everywhere) else self._exchange(wanted)
+                    answers = self._answers(wanted)
                 except LuniError as error:
                     wanted = going.throw(error)
                 else:
@@ -54,9 +54,18 @@ class ClusterBackend:
         except StopIteration as end:
             return end.value
 
-    def _everywhere(self, words: tuple[Any, ...]) -> list[Any]:
+    def _answers(self, wanted: list[Chain] | Everywhere | Pause) -> Any:
+        if isinstance(wanted, Pause):
+            return time.sleep(wanted.seconds)
+        return self._everywhere(wanted) if isinstance(wanted, Everywhere) else self._exchange(wanted)
+
+    def _everywhere(self, wanted: Everywhere) -> dict[Node, Any]:
+        if wanted.anew:
+            self._slots.doubt()
         self._refresh()
-        return [answer for (answer,) in self._exchange(of_everywhere(words, self._slots))]
+        chains = of_everywhere(wanted, self._slots)
+        answers = self._exchange(list(chains.values()))
+        return {node: answer for node, (answer,) in zip(chains, answers, strict=True)}
 
     def _exchange(self, chains: Sequence[Chain]) -> list[list[Any]]:
         """Return each chain's answers, following what is elsewhere."""
@@ -121,17 +130,17 @@ class ClusterBackend:
 
     def ping(self) -> None:
         """Return if every primary answers."""
-        self._everywhere(("PING",))
+        self._everywhere(Everywhere(("PING",)))
 
     def describe(self) -> dict[str, Any]:
         """Return the nodes' versions, places and persistence, and what the weakest of them keeps."""
-        infos = self._everywhere(("INFO",))
+        infos = self._everywhere(Everywhere(("INFO",)))
         try:
-            saves, syncs = self._everywhere(("CONFIG", "GET", "save")), self._everywhere(("CONFIG", "GET", "appendfsync"))
+            saves = self._everywhere(Everywhere(("CONFIG", "GET", "save")))
+            syncs = self._everywhere(Everywhere(("CONFIG", "GET", "appendfsync")))
         except BackendError:
-            saves = syncs = []
-        configs = [a + b for a, b in zip(saves, syncs, strict=True)]
-        return described_cluster(self._place, self._slots.primaries(), infos, configs)
+            saves = syncs = {}
+        return described_cluster(self._place, infos, saves, syncs)
 
     def close(self) -> None:
         """Close the idle connections."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from luni.backends.redis.cluster.chains import Chain, Node
+from luni.backends.redis.cluster.chains import Chain, Everywhere, Node
 from luni.backends.redis.cluster.slots import Slots
 from luni.errors import Indeterminate, LuniError, Unavailable
 
@@ -19,9 +19,11 @@ PAUSE = 0.02
 """Seconds until a slot that is being moved is tried again."""
 
 
-def of_everywhere(words: tuple[Any, ...], slots: Slots) -> list[Chain]:
-    """Return a chain for each primary."""
-    return [Chain.of_words(words, node) for node in slots.primaries()]
+def of_everywhere(wanted: Everywhere, slots: Slots) -> dict[Node, Chain]:
+    """Return a chain for each primary that has to be asked."""
+    apart = wanted.apart
+    asked = slots.primaries() if apart is None else [node for node in slots.primaries() if node in apart]
+    return {node: Chain.of_words(wanted.words if apart is None else apart[node], node) for node in asked}
 
 
 class Travels:
@@ -89,7 +91,11 @@ class Travels:
         failures: list[LuniError] = [chain.failure for chain in self._chains if chain.failure is not None and not chain.done]
         if failures:
             unsure = next((one for one in failures if isinstance(one, Indeterminate)), None)
-            if unsure is None and isinstance(failures[0], Unavailable) and any(chain.answers for chain in self._chains):
+            if (
+                unsure is None
+                and isinstance(failures[0], Unavailable)
+                and any(one.answers for one in self._chains if one.changes)
+            ):
                 unsure = Indeterminate(f"a part of the operation was executed: {failures[0]}")
             raise unsure or failures[0]
         return [chain.answers for chain in self._chains]

@@ -25,7 +25,7 @@ for i = 1, #records, 2 do
     r.id = records[i]
     kept[#kept + 1] = r
     if r.state == 'w' then waits[#waits + 1] = r end
-  elseif records[i] ~= '#' and string.sub(records[i], 1, 2) ~= 'r:' then
+  elseif records[i] ~= '#' and records[i] ~= '#v' and string.sub(records[i], 1, 2) ~= 'r:' then
     dropped[#dropped + 1] = records[i]
     if r then
       dropped[#dropped + 1] = 'r:' .. (r.n % RING)
@@ -34,6 +34,8 @@ for i = 1, #records, 2 do
   end
 end
 table.sort(waits, function(one, other) return one.n < other.n end)
+
+local earliest -- when the first of what stays was said
 
 -- Whether a stored text is of after the erasure, and answers nothing that was erased.
 local function stays(text)
@@ -46,7 +48,11 @@ end
 local function staying(texts)
   local found = {}
   for i = 1, #texts do
-    if stays(texts[i]) then found[#found + 1] = texts[i] end
+    if stays(texts[i]) then
+      local ms = tonumber(string.match(texts[i], '^{"k":"(%d+)%-')) or num(string.match(texts[i], '"timestamp":(%d+)'))
+      earliest = math.min(earliest or ms, ms)
+      found[#found + 1] = texts[i]
+    end
   end
   return found
 end
@@ -67,7 +73,7 @@ if ID then
 end
 
 local function fields_that_go_on()
-  local fields, unsent, writers = birth(ARGV[3], ARGV[5], false), false, 0
+  local fields, unsent, writers = birth(ARGV[3], ARGV[5], false), 0, 0
   local count, tokens = #new_msgs + #new_fold, 0
   for _, texts in ipairs({ new_msgs, new_fold }) do
     for i = 1, #texts do tokens = tokens + num(string.match(texts[i], '"tokens":(%d+)')) end
@@ -79,12 +85,14 @@ local function fields_that_go_on()
       writers = writers + 1
     elseif kind == 'o:' and stays(all[i + 1]) then
       with(fields, { all[i], all[i + 1] })
-      unsent = true
+      unsent = unsent + 1
     end
   end
   local n = num(c[N])
-  return with(fields, { 'n', digits(n), 'settled', digits(waits[1] and waits[1].n - 1 or n), 'count', digits(count), 'tokens', digits(tokens),
-    'folded', '0', 'rev', '0', 'fence', c[FENCE] or '0', 'writers', digits(writers), 'stats', stats(c, count) }), unsent
+  c[CREATED] = digits(math.min(earliest or MS, MS)) -- so that a later erasure finds it older than itself
+  return with(fields, { 'createdAt', c[CREATED], 'n', digits(n), 'settled', digits(waits[1] and waits[1].n - 1 or n), 'count', digits(count),
+    'tokens', digits(tokens), 'unsent', digits(unsent), 'folded', '0', 'rev', '0', 'fence', c[FENCE] or '0', 'writers', digits(writers),
+    'stats', stats(c, count) }), unsent
 end
 
 local function refill(key, texts)
@@ -108,7 +116,7 @@ if not later then
     if ID then
       redis.call('SET', FRESH, base, 'PX', math.max(1, life) + HOUR_MS)
       list_waiting(waits, member, math.max(1, life))
-      if not unsent then redis.call('ZREM', UNSENT, member) end
+      if unsent == 0 then redis.call('ZREM', UNSENT, member) end
     end
   elseif ID then
     redis.call('ZREM', SESSIONS, member)
@@ -122,7 +130,12 @@ if ID and ARGV[1] ~= '' and ARGV[1] ~= (later and there or '') then
   if client == ARGV[1] then redis.call('DEL', CLIENT) end
 end
 if #kept == 0 and not (there and later) then
+  local version = goes_on and redis.call('HGET', SEEN, '#v')
   redis.call('DEL', SEEN)
+  if version then
+    redis.call('HSET', SEEN, '#v', version)
+    redis.call('PEXPIRE', SEEN, math.max(1, life))
+  end
 elseif #dropped > 0 then
   redis.call('HDEL', SEEN, unpack(dropped))
   for i = 1, #kept do redis.call('HSET', SEEN, 'r:' .. (kept[i].n % RING), kept[i].id) end -- a slot may have been another's
