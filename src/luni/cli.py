@@ -1,22 +1,24 @@
 """`luni`, the command line: runs a command, and turns what went wrong into one line on standard error and a status.
 
-0 done · 1 failed or not found · 2 usage or bad input · 3 the store is unavailable · 130 interrupted
+0 done · 1 failed or not found · 2 usage or bad input · 3 the store is unavailable · 130 interrupted · 143 terminated
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 from typing import NoReturn
 
 from luni.errors import ConfigError, Indeterminate, InvalidInput, LuniError, Unavailable
 
-__all__ = ["FAILED", "INTERRUPTED", "OK", "UNAVAILABLE", "USAGE", "main", "run"]
+__all__ = ["FAILED", "INTERRUPTED", "OK", "TERMINATED", "UNAVAILABLE", "USAGE", "main", "run"]
 
-OK, FAILED, USAGE, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FAILED, USAGE, UNAVAILABLE, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 _EXTRA = frozenset({"typer", "rich", "prompt_toolkit"})
 _CREDENTIALS = re.compile(r"(?<=://)\S*@")
@@ -24,7 +26,14 @@ _CREDENTIALS = re.compile(r"(?<=://)\S*@")
 
 def main() -> NoReturn:
     """Run the command line of this process."""
+    signal.signal(signal.SIGTERM, _terminated)
     raise SystemExit(run(sys.argv[1:]))
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Somebody wants this to end: what is open is closed on the way out. Who asks twice does not wait for that."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise SystemExit(TERMINATED)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -442,13 +442,16 @@ def test_a_server_that_was_killed_is_down_with_the_way_to_start_it(luni, ready, 
     assert "is down; luni redis setup starts it" in err
 
 
-def test_ctrl_c_ends_following_with_one_line(luni, ready, tmp_path):  # noqa: F811
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [(signal.SIGINT, 130, "luni: interrupted"), (signal.SIGTERM, 143, "")], ids=["INT", "TERM"]
+)
+def test_a_signal_ends_following_without_a_trace(luni, ready, tmp_path, number, status, said):  # noqa: F811
     command = [sys.executable, "-m", "luni.cli", "redis", "logs", "--follow", "-n", "1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
         assert following.stdout.readline()
-        following.send_signal(signal.SIGINT)
+        following.send_signal(number)
         _, err = following.communicate(timeout=10)
-    assert (following.returncode, err.strip()) == (130, "luni: interrupted")
+    assert (following.returncode, err.strip()) == (status, said)
 
 
 def test_status_by_a_url_shows_no_password_in_json_either(luni, ready, tmp_path):  # noqa: F811

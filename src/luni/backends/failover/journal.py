@@ -85,7 +85,8 @@ class Journal:
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         try:
-            yield self._connections.take()
+            with self._connections.turn:
+                yield self._connections.take()
         except apsw.Error as error:
             raise translated(error, place=self.place) from None
 

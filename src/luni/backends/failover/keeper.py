@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,16 @@ class Keeper:
         self.clock = ServerClock()
         self.local = Local(settings.fallback, settings, self.clock, self.journal)
         self.eraser: Callable[[str, str, int, Callable[[ops.Operation], Any]], Any] = _no_eraser
-        self._closed = False
-        self._waking = threading.Lock()
+        self._closed = self._shut = False
         self._begin()
+        _LIVING.add(self)
 
     def _begin(self) -> None:
         """Begin anew: at the start, and in a forked child, which has no thread and has served nobody."""
         self._pid = os.getpid()
+        self._waking = threading.Lock()
+        self._quiet, self._busy = threading.Condition(), 0
+        self.replayer = Replayer(self)
         self.breaker = Breaker(self.settings.failover_after)
         self.tails = Tails()
         self.healer = Healer(self)
@@ -111,7 +115,7 @@ class Keeper:
 
     def waits(self, address: Address) -> bool:
         """Whether something of this session is still to be replayed."""
-        if self._thread is None or self._pid != os.getpid():
+        if self._thread is None:
             self._start()
         return self.journal.waits(address)
 
@@ -153,6 +157,18 @@ class Keeper:
 
     def locally(self, operation: ops.Operation) -> Any:
         """Execute an operation on what this host has, and journal it."""
+        with self._quiet:
+            if self._shut:
+                raise Unavailable("the memory was closed")
+            self._busy += 1
+        try:
+            return self._locally(operation)
+        finally:
+            with self._quiet:
+                self._busy -= 1
+                self._quiet.notify_all()
+
+    def _locally(self, operation: ops.Operation) -> Any:
         if isinstance(operation, ops.OnSession):
             noted = self.tails.of(operation.address)
             result = self.local.execute(operation, story_of(noted))
@@ -168,8 +184,6 @@ class Keeper:
 
     def _start(self) -> None:
         with self._waking:
-            if self._pid != os.getpid():
-                self._begin()
             if self._thread is None and not self._closed:
                 self._recall_clock()
                 self._thread = threading.Thread(target=self._run, name="luni-failover", daemon=True)
@@ -203,12 +217,11 @@ class Keeper:
             return end.value
 
     def _run(self) -> None:
-        replayer, pid = Replayer(self), os.getpid()
-        while not self._closed and pid == os.getpid():
+        while not self._closed:
             self._event.wait(self._pause())
             self._event.clear()
             try:
-                self._round(replayer)
+                self._round(self.replayer)
             except LuniError as error:
                 logger.warning("looking after the journal and the mirror failed: %s", type(error).__name__)
             except Exception as error:  # noqa: BLE001  a background loop: it must go on
@@ -353,7 +366,10 @@ class Keeper:
         return self.journal.standing()
 
     def close(self) -> None:
-        """Stop the thread; what it has not put into the mirror goes there now, as far as that is quick."""
+        """Stop the thread, and let what was begun here come to its end.
+
+        What has not been put into the mirror goes there now, as far as that is quick.
+        """
         self._closed = True
         self.wake()
         thread, self._thread = self._thread, None
@@ -363,5 +379,24 @@ class Keeper:
                 self.absorbed(seconds=CLOSING_SECONDS)
             except LuniError as error:
                 logger.warning("the mirror could not be written: %s", type(error).__name__)
+        with self._quiet:
+            self._quiet.wait_for(lambda: not self._busy, CLOSING_SECONDS)
+            self._shut = True
         self.local.close()
         self.journal.close()
+
+    def forked(self) -> None:
+        """This is a forked child: its parent's thread, connections and lock are none of its own."""
+        self.replayer.forget()
+        self._begin()
+
+
+_LIVING: weakref.WeakSet[Keeper] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for keeper in list(_LIVING):
+        keeper.forked()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -21,7 +21,7 @@ from luni.backends.sqlite import erasure, states
 from luni.backends.sqlite.backend import HANDLERS, SQLiteBackend
 from luni.backends.sqlite.rows import Conversation, Tables
 from luni.clock import Clock
-from luni.errors import Degraded
+from luni.errors import Degraded, Indeterminate, Unavailable
 from luni.models import Address
 from luni.settings import Settings
 
@@ -44,22 +44,33 @@ class Local:
     def execute(self, operation: ops.Operation, tail: Story = ()) -> Any:
         """Execute an operation on what this host has, and journal it if it has an effect.
 
-        ``tail`` is what the primary has acknowledged to this process since the last snapshot. Raises `Degraded` for what cannot
-        be told, or promised, without the primary; `Unavailable` if the journal cannot be written.
+        ``tail`` is what the primary has acknowledged to this process since the last snapshot. Raises `Degraded` for what
+        cannot be told, or promised, without the primary; `Unavailable` if the journal cannot be written; `Indeterminate` if it
+        was, and the mirror cannot be: it reaches the primary all the same.
         """
         if isinstance(operation, _ON_SEVERAL):
             return self._store.execute(operation)
         if not isinstance(operation, ops.OnSession):
             raise Degraded("the server is away: locks and bookings cannot be promised now, so nothing was done")
         _refuse_comparisons(operation)
-        with self._store.transaction() as tables:
-            behind = self._catch_up(tables, operation, tail)
-            tables.saved = False
-            result = self._executed(tables, operation)
-            tables.saved = tables.saved or behind
+        journaled: list[Entry] = []
+        try:
+            with self._store.transaction() as tables:
+                behind = self._catch_up(tables, operation, tail)
+                tables.saved = False
+                result = self._executed(tables, operation, journaled)
+                tables.saved = tables.saved or behind
+        except Unavailable as error:
+            if not journaled:
+                raise
+            raise Indeterminate(f"the journal has it, and the mirror has not: {error}") from None
         return _marked(result)
 
-    def _executed(self, tables: Tables, operation: Any) -> Any:
+    def _journaled(self, entry: Entry, journaled: list[Entry]) -> None:
+        self._journal.add(entry)
+        journaled.append(entry)
+
+    def _executed(self, tables: Tables, operation: Any, journaled: list[Entry]) -> Any:
         handler = HANDLERS[type(operation)][1]
         if not isinstance(operation, JOURNALED):
             if isinstance(operation, ops.Read | ops.Dump) and not self._known(tables, operation.address):
@@ -70,9 +81,9 @@ class Local:
         settles = _about_to_be_settled(tables, operation)
         result = handler(tables, operation)
         if _has_mark(tables, operation) if isinstance(operation, ops.Write) else result:
-            self._journal.add(_entry(tables, operation, result, settles))
+            self._journaled(_entry(tables, operation, result, settles), journaled)
         elif isinstance(operation, ops.MarkSent) and not self._known(tables, operation.address):
-            self._journal.add(Entry(operation=operation, at_ms=tables.now_ms, clock_ms=tables.now_ms))
+            self._journaled(Entry(operation=operation, at_ms=tables.now_ms, clock_ms=tables.now_ms), journaled)
             return True
         return result
 

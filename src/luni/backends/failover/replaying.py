@@ -105,5 +105,11 @@ class Replayer:
 
     def _unlock(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            fcntl.flock(self._lock, fcntl.LOCK_UN)  # a child that was forked meanwhile has this descriptor, too
+            self.forget()
+
+    def forget(self) -> None:
+        """Let go of the descriptor; the lock stays if another process has it, too."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from luni.backends.failover.deciding import Ask, Step, executing
-from luni.backends.failover.keeper import Keeper, impatient
+from luni.backends.failover.keeper import CLOSING_SECONDS, Keeper, impatient
 from luni.errors import BackendError, LuniError, Unavailable
 
 if TYPE_CHECKING:
@@ -86,7 +88,9 @@ class AsyncFailoverBackend:
         self._primary = primary(patient)
         self._own: Backend | None = None
         self.keeper = Keeper(settings, partial(self._opened, own, patient), hook)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="luni-local")
+        self._pid, self._worker = os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="luni-local")
+        self.driving: set[_Drive] = set()
+        self._ended = False
         self.name = self._primary.name
 
     def _opened(self, own: Callable[[Settings], Backend], settings: Settings) -> Backend:
@@ -104,6 +108,12 @@ class AsyncFailoverBackend:
         """Begin one step of a flow."""
         if isinstance(step, Ask):
             return self._primary.execute(step.operation)
+        if self._ended:
+            refused: asyncio.Future[Any] = loop.create_future()
+            refused.set_exception(Unavailable("the memory was closed"))
+            return refused
+        if self._pid != os.getpid():  # a forked child has not the worker's thread
+            self._pid, self._worker = os.getpid(), ThreadPoolExecutor(1, thread_name_prefix="luni-local")
         return loop.run_in_executor(self._worker, self.keeper.locally, step.operation)
 
     async def ping(self) -> None:
@@ -127,6 +137,10 @@ class AsyncFailoverBackend:
     async def close(self) -> None:
         """Finish what was begun, take the last snapshots, then close everything."""
         await self._primary.close()
+        deadline = time.monotonic() + CLOSING_SECONDS
+        while self.driving and time.monotonic() < deadline:  # noqa: ASYNC110  an event for every call only to wait here once
+            await asyncio.sleep(0.005)
+        self._ended = True
         await asyncio.to_thread(self._closed)
 
     def _closed(self) -> None:
@@ -148,15 +162,18 @@ class _Drive:
 
     def go(self) -> None:
         """Begin the first step."""
+        self._backend.driving.add(self)
         self._advance(partial(next, self._flow))
 
     def _advance(self, resume: Callable[[], Any]) -> None:
         try:
             step = resume()
         except StopIteration as end:
+            self._backend.driving.discard(self)
             if not self._outer.done():
                 self._outer.set_result(end.value)
         except LuniError as error:
+            self._backend.driving.discard(self)
             if not self._outer.done():
                 self._outer.set_exception(error)
                 self._outer.exception()  # retrieved: nobody may be left to look at it
@@ -169,6 +186,7 @@ class _Drive:
             self._advance(partial(self._flow.throw, error))
         elif error is not None:
             self._flow.close()
+            self._backend.driving.discard(self)
             if not self._outer.done():
                 self._outer.set_exception(error)
         else:

@@ -64,6 +64,7 @@ class SQLiteBackend:
             self._begin(connection, "BEGIN IMMEDIATE")
             return self._within(connection, operation, handler)
         finally:
+            _roll_back(connection)  # a signal's exception may have come between two lines
             connection.execute(f"PRAGMA synchronous={self._durability.upper()}")
 
     def _within(self, connection: Any, operation: ops.Operation, handler: Callable[..., Any]) -> Any:

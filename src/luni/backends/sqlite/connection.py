@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
 
+from luni.backends.sqlite.forks import GATE
 from luni.errors import BackendError, ConfigError, Damaged, Incompatible, Unavailable
 from luni.settings import Settings
 
 __all__ = ["Connections", "Schema", "path_of", "translated"]
+
+CLOSING_SECONDS = 2.0
 
 
 class Schema(NamedTuple):
@@ -60,19 +64,18 @@ class Connections:
         self._local = threading.local()
         self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
         self._one: Any = None
-        self._turn: AbstractContextManager[Any] = nullcontext() if self._path else threading.RLock()
+        self._turn: AbstractContextManager[Any] = GATE if self._path else threading.RLock()
         self._opening = threading.Lock()
 
     @property
     def turn(self) -> AbstractContextManager[Any]:
-        """Held while the connection is used; free of cost where each thread has its own."""
+        """Held while the connection is used: where each thread has its own, only a fork waits for it."""
         return self._turn
 
     def take(self) -> Any:
         """Return this thread's connection, opened at first use; raise `Unavailable`, `Incompatible` or `Damaged`."""
         if self._pid != os.getpid():
-            self._abandoned = (self._local, self._opened, self._one)  # closing them here would break the parent's locks
-            self._begin()
+            self._abandon()
         if not self._path:
             with self._opening:
                 self._one = self._one or self._open()
@@ -82,6 +85,10 @@ class Connections:
             connection = self._local.connection = self._open()
             self._opened.add(connection)
         return connection
+
+    def _abandon(self) -> None:
+        self._abandoned = (self._local, [*self._opened], self._one)  # closing them here would break the parent's locks
+        self._begin()
 
     def _open(self) -> Any:
         if self._path:
@@ -108,10 +115,25 @@ class Connections:
             raise Unavailable(f"{self.place} cannot be opened: {error.strerror}") from None
 
     def close(self) -> None:
-        """Close every thread's connection."""
+        """Close every thread's connection; one that is busy in its thread when it is done with this, for a while."""
+        if self._pid != os.getpid():
+            self._abandon()
+        deadline = time.monotonic() + CLOSING_SECONDS
         for connection in [*self._opened, *([self._one] if self._one else [])]:
-            connection.close()
+            _close(connection, deadline)
         self._begin()
+
+
+def _close(connection: Any, deadline: float) -> None:
+    while True:
+        try:
+            connection.close()
+        except apsw.ThreadingViolationError:
+            if time.monotonic() > deadline:
+                return  # it is closed when its thread ends
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _migrate(connection: Any, place: str, schema: Schema) -> None:
