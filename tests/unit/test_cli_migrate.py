@@ -1,5 +1,7 @@
 """`luni migrate`: sessions moved between stores, whole, as often as it takes."""
 
+from datetime import UTC, datetime, timedelta
+
 import msgspec
 import pytest
 from test_cli import alone, luni, told  # noqa: F401  fixtures
@@ -7,8 +9,10 @@ from test_cli import alone, luni, told  # noqa: F401  fixtures
 from luni import Memory, Policy, SessionUpdate
 from luni.errors import Unavailable
 from luni.models import Address
-from luni.operations import Dump, Restore
+from luni.operations import BookingsIn, Dump, Restore
 from luni.ops import migrate as moving
+from luni.ops import migrate_bookings
+from luni.testing.clusters import Cluster
 from luni.testing.servers import Server, available
 
 POLICIES = {"*": Policy(outbox=True, transcript_messages=30)}
@@ -21,6 +25,14 @@ def server():
     if kind is None:
         pytest.skip("there is no server here")
     with Server(kind) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    if not available("valkey"):
+        pytest.skip("there is no server here")
+    with Cluster() as started:
         yield started
 
 
@@ -185,16 +197,109 @@ def test_a_session_that_keeps_changing_is_not_said_to_be_moved(embedded, tmp_pat
     assert (found.moved, found.failed) == (0, 3)
 
 
-def test_bookings_that_stay_behind_are_told(luni, embedded, tmp_path):  # noqa: F811
+DAY = "2031-05-06T"
+
+
+def book(luni, url, number, *, resource="chair", also="room", id_=None):  # noqa: F811
+    also = ("--also", also) if also else ()
+    arguments = ("bookings", "add", "shop", resource, f"{DAY}1{number}:00", "45", "--by", "Ana", "--zone", "UTC", *also)
+    assert luni(*arguments, "--id", id_ or f"b{number}", "--note", "corte", "--url", url)[0] == 0
+
+
+def agenda(url, namespace="luni"):
+    """Gives every booking as it is stored at each of its resources."""
+    with opened(url, namespace) as memory:
+        records = list(migrate_bookings.bookings_of(memory, "shop"))
+        return {
+            one.id: list(map(migrate_bookings._content, migrate_bookings._everywhere(memory, "shop", one))) for one in records
+        }
+
+
+def bookings_told(out):
+    return {name: told(out)[f"bookings_{name}"] for name in ("moved", "there", "expired", "failed")}
+
+
+@pytest.mark.parametrize("direction", ["to a server", "from a server", "to a cluster", "from a cluster"])
+def test_bookings_are_moved_as_they_are(luni, request, embedded, names, monkeypatch, direction):  # noqa: F811
+    other = request.getfixturevalue("cluster" if "cluster" in direction else "server").url
+    monkeypatch.setenv("LUNI_NAMESPACE", names)
+    source, target = (embedded, other) if direction.startswith("to") else (other, embedded)
+    fill(source, names, tenants=("shop",))
+    for number in range(5):
+        book(luni, source, number)
+    with opened(source, names) as memory:
+        chair = memory.agenda("shop", "chair")
+        at = datetime(2031, 5, 7, 10, tzinfo=UTC)
+        chair.hold(at, at + timedelta(hours=1), by="bea", id="held", ttl=600, details={"note": "x"})
+        chair.cancel("b4")
+    expected = agenda(source, names)
+    assert len(expected) == 5
+    command = ("migrate", "--from", source, "--to", target, "--json")
+    assert bookings_told(luni(*command, "--dry-run")[1]) == {"moved": 5, "there": 0, "expired": 0, "failed": 0}
+    status, out, _ = luni(*command)
+    assert (status, bookings_told(out)) == (0, {"moved": 5, "there": 0, "expired": 0, "failed": 0})
+    assert agenda(target, names) == agenda(source, names) == expected
+    assert bookings_told(luni(*command)[1]) == {"moved": 0, "there": 5, "expired": 0, "failed": 0}
+    with opened(target, names) as memory:
+        assert [one.id for one in memory.bookings("shop", by="Ana")] == ["b0", "b1", "b2", "b3"]
+        memory.agenda("shop", "chair").confirm("held")
+
+
+def test_a_booking_is_never_put_over_another_one(luni, embedded, tmp_path):  # noqa: F811
+    """Two that differ under one id, and one whose time is taken: both stay where they are, and are told."""
+    other = f"sqlite:///{tmp_path / 'other.db'}"
     fill(embedded, tenants=("shop",))
-    url = ("--url", embedded)
-    for number in range(3):
-        start = f"2031-05-06T1{number}:00"
-        assert luni("bookings", "add", "shop", "chair", start, "45", "--by", "Ana", "--also", "room", *url)[0] == 0
-    command = ("migrate", "--from", embedded, "--to", f"sqlite:///{tmp_path / 'other.db'}")
-    assert "NOT moved: 3 bookings still to come stay in the source" in luni(*command)[1]
-    found = told(luni(*command, "--json")[1])
-    assert (found["bookings_left"], found["bookings_more"]) == (3, False)
+    for number in range(4):
+        book(luni, embedded, number)
+    book(luni, other, 1, also=None, id_="theirs")
+    book(luni, other, 7, id_="b2")
+    here, there = agenda(embedded), agenda(other)
+    command = ("migrate", "--from", embedded, "--to", other)
+    assert bookings_told(luni(*command, "--dry-run", "--json")[1])["failed"] == 2
+    status, out, err = luni(*command, "--json")
+    assert status == 1
+    assert "2 of 4 bookings could not be moved" in err
+    assert bookings_told(out) == {"moved": 2, "there": 0, "expired": 0, "failed": 2}
+    assert {(one["id"], one["reason"].partition(":")[0]) for one in told(out)["booking_failures"]} == {
+        ("b1", "conflict"), ("b2", "conflict"),
+    }  # fmt: skip
+    assert agenda(embedded) == here
+    assert agenda(other) == there | {name: here[name] for name in ("b0", "b3")}
+    status, out, _ = luni(*command)
+    assert status == 1
+    assert "NOT moved: booking shop chair b1: conflict: its time is taken there" in out
+
+
+def test_a_server_that_may_evict_keeps_no_bookings(luni, embedded):  # noqa: F811
+    fill(embedded, tenants=("shop",))
+    book(luni, embedded, 1)
+    kind = next(kind for kind in ("valkey", "redis") if available(kind))
+    with Server(kind, "--maxmemory-policy", "allkeys-lru") as evicting:
+        status, out, _ = luni("migrate", "--from", embedded, "--to", evicting.url, "--json")
+    assert status == 1
+    assert bookings_told(out)["failed"] == 1
+    assert "noeviction" in told(out)["booking_failures"][0]["reason"]
+    assert told(out)["moved"] == 3
+
+
+def test_more_bookings_than_a_page_are_each_moved_once(embedded, tmp_path, monkeypatch):
+    at = datetime(2031, 5, 7, tzinfo=UTC)
+    with opened(embedded) as source, opened(f"sqlite:///{tmp_path / 'other.db'}") as target:
+        chair = source.agenda("shop", "chair", capacity=3)
+        chair.hold(at, at + timedelta(days=9), by="long", id="long", ttl=900)
+        for number in range(20):
+            begin = at + timedelta(hours=number // 2)
+            chair.hold(begin, begin + timedelta(hours=1), by="x", id=f"b{number:02}", ttl=900)
+        do = migrate_bookings.do
+        monkeypatch.setattr(
+            migrate_bookings,
+            "do",
+            lambda memory, op: do(memory, msgspec.structs.replace(op, limit=5) if isinstance(op, BookingsIn) else op),
+        )
+        records = list(migrate_bookings.bookings_of(source, "shop"))
+        assert sorted(one.id for one in records) == sorted(["long", *(f"b{number:02}" for number in range(20))])
+        found = moving.migrate(source, target, tenant="shop")
+        assert (found.bookings_moved, found.bookings_failed) == (21, 0)
 
 
 def test_sessions_that_have_ended_are_not_moved(luni, embedded, tmp_path):  # noqa: F811

@@ -62,6 +62,9 @@ SAMPLES = [
     ops.Confirm(**CHANGE),
     ops.Cancel(**CHANGE),
     ops.Move(**CHANGE, start_us=1, end_us=2),
+    ops.Adopt(
+        **CHANGE, state="c", units=(0, 0), start_us=1, end_us=2, until_ms=ops.NEVER_MS, keep_ms=3, created_ms=1, by="ana"
+    ),
     ops.BookingsIn(tenant="shop", resource="chair", start_us=1, end_us=2, limit=1),
     ops.BusyIn(tenant="shop", resource="chair", start_us=1, end_us=2, limit=1, capacity=1),
     ops.BookingsBy(tenant="shop", by="ana", limit=1),

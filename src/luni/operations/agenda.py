@@ -6,6 +6,8 @@ that was refused must not succeed when the slot is free again. Times of bookings
 
 from __future__ import annotations
 
+from typing import Literal
+
 from luni.models import Discreet
 from luni.operations.base import Operation
 
@@ -15,6 +17,7 @@ __all__ = [
     "CAPACITY_MAX",
     "NEVER_MS",
     "RESOURCES_MAX",
+    "Adopt",
     "BookingsBy",
     "BookingsIn",
     "BusyIn",
@@ -91,6 +94,23 @@ class Move(Change, frozen=True, kw_only=True):
 
     start_us: int
     end_us: int
+
+
+class Adopt(Change, frozen=True, kw_only=True):
+    """Take over a booking as it is in another store, if its id is not known here and a unit of each resource is free.
+
+    ``units``: which unit it has at each resource; another one that is free will do. One that is over is ``gone``.
+    """
+
+    state: Literal["h", "c", "x"]
+    units: tuple[int, ...]
+    start_us: int
+    end_us: int
+    until_ms: int
+    keep_ms: int
+    created_ms: int
+    by: str
+    details: bytes = b""
 
 
 class BookingsIn(OnAgenda, frozen=True, kw_only=True):

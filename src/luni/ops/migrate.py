@@ -5,26 +5,24 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
-from luni import flows
 from luni import operations as ops
-from luni.agenda import LATEST_US
 from luni.client import Memory
 from luni.errors import Indeterminate, InvalidInput, LuniError, Unavailable
 from luni.models import Address
+from luni.ops import migrate_bookings as agendas
+from luni.ops.migrate_bookings import do
 from luni.ops.replay import Advance
 from luni.ops.store import NotFound, missing_file, open_memory
 from luni.settings import Settings
 
-__all__ = ["Failure", "Migration", "count", "migrate", "source_of", "target_of"]
+__all__ = ["BookingFailure", "Failure", "Migration", "count", "migrate", "source_of", "target_of"]
 
 PAGE = 200
 TRIES = 5
 FAILURES_TOLD = 20
-RESOURCES_MAX = 1000
 
 Outcome = str
 """``moved``, ``there`` (already, the same), ``newer`` (there), ``expired`` (or ended, in the source)."""
@@ -39,8 +37,21 @@ class Failure(msgspec.Struct, frozen=True):
     reason: str
 
 
+class BookingFailure(msgspec.Struct, frozen=True):
+    """A booking that could not be moved, and why; it is in the source as before."""
+
+    tenant: str
+    resource: str
+    id: str
+    reason: str
+
+
 class Migration(msgspec.Struct):
-    """What became of the sessions of the source, and how many bookings stay behind there (``bookings_more``: at least)."""
+    """What became of the sessions of the source, and of its bookings.
+
+    ``bookings_there``: the same, already. ``bookings_failed``: something else is there in their place, which was left, or they
+    could not be moved; ``booking_failures`` tells the first of them.
+    """
 
     dry_run: bool
     tenants: int = 0
@@ -51,8 +62,12 @@ class Migration(msgspec.Struct):
     expired: int = 0
     failed: int = 0
     failures: list[Failure] = []
-    bookings_left: int = 0
-    bookings_more: bool = False
+    bookings: int = 0
+    bookings_moved: int = 0
+    bookings_there: int = 0
+    bookings_expired: int = 0
+    bookings_failed: int = 0
+    booking_failures: list[BookingFailure] = []
     seconds: float = 0.0
 
     def note(self, outcome: Outcome) -> None:
@@ -65,6 +80,17 @@ class Migration(msgspec.Struct):
         self.note("failed")
         if len(self.failures) < FAILURES_TOLD:
             self.failures.append(Failure(address.tenant, address.channel, address.user, reason))
+
+    def note_booking(self, tenant: str, record: ops.Record, outcome: str) -> None:
+        """Count a booking, and tell the first of those that could not be moved by name."""
+        self.bookings += 1
+        if outcome in {"moved", "there", "expired"}:
+            name = f"bookings_{outcome}"
+            setattr(self, name, getattr(self, name) + 1)
+            return
+        self.bookings_failed += 1
+        if len(self.booking_failures) < FAILURES_TOLD:
+            self.booking_failures.append(BookingFailure(tenant, record.shares[0][0], record.id, outcome))
 
 
 def source_of(settings: Settings, url: str, namespace: str | None) -> Memory:
@@ -91,13 +117,13 @@ def _settings(settings: Settings, url: str, namespace: str | None) -> Settings:
 def migrate(
     source: Memory, target: Memory, *, tenant: str | None = None, dry_run: bool = False, advance: Advance | None = None
 ) -> Migration:
-    """Move the sessions of a tenant, or of all. The source is left as it is.
+    """Move the sessions and bookings of a tenant, or of all. The source is left as it is.
 
     Safe to interrupt and to repeat: what is there already is passed over, and what is newer there is left. Raises
     `Unavailable` or `Indeterminate` if a store is gone; what was moved by then is moved.
     """
     found, began = Migration(dry_run=dry_run), time.monotonic()
-    _do(target, ops.Tenants(limit=1))  # a target that is away is told although there is nothing to move
+    do(target, ops.Tenants(limit=1))  # a target that is away is told although there is nothing to move
     for name in _tenants(source, tenant):
         found.tenants += 1
         for address in _addresses(source, name):
@@ -114,19 +140,30 @@ def migrate(
                     found.fail(address, outcome)
             if advance:
                 advance(1, found.moved)
-        _count_bookings(source, name, found)
+        _move_bookings(source, target, name, found, advance)
     found.seconds = round(time.monotonic() - began, 3)
     return found
 
 
 def count(source: Memory, tenant: str | None) -> int:
-    """Return how many sessions are listed, for a progress bar."""
-    return sum(1 for name in _tenants(source, tenant) for _ in _addresses(source, name))
+    """Return how many sessions and bookings there are, for a progress bar."""
+    names = list(_tenants(source, tenant))
+    sessions = sum(1 for name in names for _ in _addresses(source, name))
+    return sessions + sum(1 for name in names for _ in agendas.bookings_of(source, name))
 
 
-def _do(memory: Memory, operation: ops.Operation) -> Any:
-    flow = flows.attempt(memory._base, operation)  # noqa: SLF001  whole sessions are no business of the public API
-    return memory._run(None, flow)  # noqa: SLF001  the same
+def _move_bookings(source: Memory, target: Memory, tenant: str, found: Migration, advance: Advance | None) -> None:
+    step = agendas.would_move if found.dry_run else agendas.move
+    for record in agendas.bookings_of(source, tenant):
+        try:
+            outcome = step(source, target, tenant, record)
+        except (Unavailable, Indeterminate):
+            raise
+        except LuniError as error:
+            outcome = str(error)
+        found.note_booking(tenant, record, outcome)
+        if advance:
+            advance(1, found.moved + found.bookings_moved)
 
 
 def _tenants(source: Memory, tenant: str | None) -> Iterator[str]:
@@ -135,7 +172,7 @@ def _tenants(source: Memory, tenant: str | None) -> Iterator[str]:
         return
     seen: set[str] = set()  # a tenant's place in the list changes while it writes
     passed = 0
-    while page := _do(source, ops.Tenants(limit=PAGE, passed=passed)).tenants:
+    while page := do(source, ops.Tenants(limit=PAGE, passed=passed)).tenants:
         passed += len(page)
         for name in page:
             if name not in seen:
@@ -146,7 +183,7 @@ def _tenants(source: Memory, tenant: str | None) -> Iterator[str]:
 def _addresses(source: Memory, tenant: str) -> Iterator[Address]:
     """The latest activity first, page by page. A session that writes meanwhile leaves its place: the next run meets it."""
     before, passed = None, 0
-    while pairs := _do(source, ops.Sessions(tenant=tenant, limit=PAGE, before_ms=before, passed=passed)).addresses:
+    while pairs := do(source, ops.Sessions(tenant=tenant, limit=PAGE, before_ms=before, passed=passed)).addresses:
         for address, score in pairs:
             passed = passed + 1 if score == before else 1
             before = score
@@ -157,8 +194,8 @@ def _move(source: Memory, target: Memory, address: Address, *, dry_run: bool) ->
     """Move one session under a compare with what is there; return what became of it, or why it could not be moved."""
     written = False
     for _ in range(TRIES):
-        mine: ops.Dumped = _do(source, ops.Dump(address=address))
-        theirs: ops.Dumped = _do(target, ops.Dump(address=address))
+        mine: ops.Dumped = do(source, ops.Dump(address=address))
+        theirs: ops.Dumped = do(target, ops.Dump(address=address))
         state, now = mine.state, max(mine.now_ms, theirs.now_ms)
         if not state.session_id or state.expire_ms <= theirs.now_ms:
             return "expired"
@@ -177,7 +214,7 @@ def _write(target: Memory, address: Address, mine: ops.Dumped, theirs: ops.Dumpe
     former = theirs.state.session_id if theirs.state.session_id != mine.state.session_id else ""
     operation = ops.Restore(address=address, state=mine.state, version=theirs.version, former=former)
     try:
-        return bool(_do(target, operation))
+        return bool(do(target, operation))
     except Indeterminate:
         return True  # perhaps
 
@@ -207,16 +244,3 @@ def _content(state: ops.State, now_ms: int) -> str:
     if 0 < until <= now_ms:
         bare = msgspec.structs.replace(bare, paused=False, pause=b"")
     return hashlib.sha256(msgspec.msgpack.encode(bare)).hexdigest()
-
-
-def _count_bookings(source: Memory, tenant: str, found: Migration) -> None:
-    """Bookings are not moved: a booking is taken where it is looked for, in one step, and no operation takes it as it is."""
-    listed = _do(source, ops.Resources(tenant=tenant, limit=RESOURCES_MAX)).resources
-    now_us = time.time_ns() // 1000
-    ids: set[tuple[str, str]] = set()
-    for resource in listed:
-        page: ops.Bookings = _do(source, ops.BookingsIn(tenant=tenant, resource=resource, start_us=now_us, end_us=LATEST_US))
-        ids |= {(record.shares[0][0], record.id) for record in page.records}
-        found.bookings_more = found.bookings_more or page.full
-    found.bookings_more = found.bookings_more or len(listed) == RESOURCES_MAX
-    found.bookings_left += len(ids)

@@ -26,11 +26,12 @@ def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be moved.")] = False,  # noqa: FBT002  typer's way to say an option
     as_json: AsJson = False,  # noqa: FBT002  the same
 ) -> None:
-    """Move live sessions from one store to another, either way between SQLite and Redis. The source is left as it is.
+    """Move live sessions and bookings from one store to another, either way between SQLite and Redis.
 
-    Each is written under a compare and read again. What is there already is passed over and what is newer there is left, so
-    a run may be interrupted and repeated; stop the writers and run it once more for what was written meanwhile. Bookings and
-    named locks are not moved. Status 1 if a session could not be moved.
+    The source is left as it is. Each is written under a compare and read again. What is there already is passed over and what
+    is newer there is left, so a run may be interrupted and repeated; stop the writers and run it once more for what was
+    written meanwhile. A booking is never put over another one. Named locks are not moved: they are short. Status 1 if
+    something could not be moved.
     """
     settings = Settings.from_env()
     with (
@@ -41,8 +42,10 @@ def migrate(
         with progress("moving", size, shown=not as_json, unit="moved") as advance:
             found = moving.migrate(source, target, tenant=tenant, dry_run=dry_run, advance=advance)
     report(as_json, found, lambda: _screen(found))
-    if found.failed:
-        raise BackendError(f"{found.failed} of {found.sessions} sessions could not be moved; the others are")
+    if found.failed or found.bookings_failed:
+        counts = ((found.failed, found.sessions, "sessions"), (found.bookings_failed, found.bookings, "bookings"))
+        what = " and ".join(f"{failed} of {all_} {name}" for failed, all_, name in counts if failed)
+        raise BackendError(f"{what} could not be moved; the others are")
 
 
 def _screen(found: moving.Migration) -> RenderableType:
@@ -58,10 +61,24 @@ def _screen(found: moving.Migration) -> RenderableType:
         table.add_row(f"{number:,}", name)
     lines: list[RenderableType] = [f"{found.sessions:,} sessions of {found.tenants:,} tenants in {found.seconds:.1f} s", table]
     lines += [f"failed: {plain(f'{one.tenant} {one.channel} {one.user}')}: {plain(one.reason)}" for one in found.failures]
-    if found.bookings_left:
-        more = "at least " if found.bookings_more else ""
-        lines.append(
-            f"NOT moved: {more}{found.bookings_left:,} bookings still to come stay in the source (luni bookings list)."
-        )
+    if found.bookings:
+        lines += [f"{found.bookings:,} bookings", _bookings(found)]
+    lines += [
+        f"NOT moved: booking {plain(f'{one.tenant} {one.resource} {one.id}')}: {plain(one.reason)}"
+        for one in found.booking_failures
+    ]
     lines.append("The source was left as it is.")
     return Group(*lines)
+
+
+def _bookings(found: moving.Migration) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    rows = {
+        "would be moved" if found.dry_run else "moved": found.bookings_moved,
+        "already there": found.bookings_there,
+        "expired or cancelled": found.bookings_expired,
+        "in conflict or failed": found.bookings_failed,
+    }
+    for name, number in rows.items():
+        table.add_row(f"{number:,}", name)
+    return table

@@ -59,6 +59,12 @@ def _move(namespace: str, op: ops.Move) -> Call:
     return _change(namespace, op, "move", _us(op.start_us), _us(op.end_us))
 
 
+def _adopt(namespace: str, op: ops.Adopt) -> Call:
+    units = "".join(f"{unit:04d}" for unit in op.units)
+    ends, by = (f"{op.until_ms:013d}", f"{op.keep_ms:013d}", op.created_ms), keys.part(op.by, "by")
+    return _change(namespace, op, "adopt", op.state, _us(op.start_us), _us(op.end_us), *ends, by, units, op.details)
+
+
 def _bookings_in(namespace: str, op: ops.BookingsIn) -> Call:
     records, timeline, *_ = keys.resource_keys(namespace, op.tenant, op.resource)
     return Call(SCRIPTS["bookings_in"], (records, timeline), [_us(op.start_us), _us(op.end_us), op.limit])
@@ -153,6 +159,7 @@ ENCODERS: dict[type[ops.Operation], Callable[[str, Any], Call]] = {
     ops.Confirm: _confirm,
     ops.Cancel: _cancel,
     ops.Move: _move,
+    ops.Adopt: _adopt,
     ops.BookingsIn: _bookings_in,
     ops.BusyIn: _busy_in,
     ops.BookingsBy: _bookings_by,
@@ -166,6 +173,7 @@ DECODERS: dict[type[ops.Operation], Callable[[str, Any, Any], Any]] = {
     ops.Confirm: _outcome,
     ops.Cancel: _outcome,
     ops.Move: _outcome,
+    ops.Adopt: _outcome,
     ops.BookingsIn: _listed,
     ops.BusyIn: _busy,
     ops.BookingsBy: _places,

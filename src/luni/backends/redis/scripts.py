@@ -26,7 +26,7 @@ _SESSION_SCRIPTS = (
     "standing",
 )
 _STATE_SCRIPTS = ("dump", "restore")
-_AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "reconcile", "erase_bookings")
+_AGENDA_SCRIPTS = ("hold", "confirm", "cancel", "move", "adopt", "reconcile", "erase_bookings")
 _BARE_SCRIPTS = (
     "locate", "sessions", "inspect", "tenants", "pending", "examine", "claim", "renew", "lock", "unlock", "guarantees",
     "acquaint", "bookings_in", "busy_in", "bookings_by", "recall", "resources",

@@ -13,7 +13,7 @@ from luni.backends.sqlite.rows import Tables
 from luni.errors import Damaged, Superseded
 
 __all__ = [
-    "COLUMNS", "bookings_by", "bookings_in", "busy_in", "cancel", "confirm", "hold", "move", "read_record", "recall",
+    "COLUMNS", "adopt", "bookings_by", "bookings_in", "busy_in", "cancel", "confirm", "hold", "move", "read_record", "recall",
     "reconcile", "resources",
 ]  # fmt: skip
 
@@ -255,6 +255,35 @@ def move(tables: Tables, op: ops.Move) -> ops.Outcome:
             return agenda.refuse("taken", share.resource)
         units[share.resource] = unit
     return agenda.change(start_us=op.start_us, end_us=op.end_us, keep_ms=_keep_ms(tables, op), units=units)
+
+
+def adopt(tables: Tables, op: ops.Adopt) -> ops.Outcome:
+    """Take over a booking as it is in another store."""
+    agenda = _Agenda(tables, op)
+    answer = agenda.begin()
+    if answer:
+        return answer
+    if (op.until_ms if op.state == "h" else op.keep_ms) <= tables.now_ms:
+        return agenda.refuse("gone")
+    for number, share in enumerate(op.shares):
+        found = agenda.booking(share.resource)
+        if found:
+            asked = op.start_us, op.end_us, op.by, _resources(_pairs(op.shares)), op.state, op.until_ms, op.details
+            same = number == 0 and (*_asked(found), found.state, found.until_ms, found.details) == asked
+            return agenda.booked(found) if same else agenda.refuse("reused")
+    records = []
+    for share, wanted in zip(op.shares, op.units, strict=True):
+        unit = wanted if op.state == "x" else agenda.free_unit(share, op.start_us, op.end_us, wanted)
+        if unit is None:
+            return agenda.refuse("taken", share.resource)
+        record = ops.Record(
+            op.id, op.state, unit, op.start_us, op.end_us, op.until_ms, op.keep_ms, op.created_ms, op.by, _pairs(op.shares),
+            op.details,
+        )  # fmt: skip
+        records.append(record)
+    for share, record in zip(op.shares, records, strict=True):
+        agenda.put(share.resource, record)
+    return agenda.booked(records[0])
 
 
 def bookings_in(tables: Tables, op: ops.BookingsIn) -> ops.Bookings:

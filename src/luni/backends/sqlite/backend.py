@@ -200,6 +200,7 @@ _BOOKING: _Handlers = {
     ops.Confirm: agenda.confirm,
     ops.Cancel: agenda.cancel,
     ops.Move: agenda.move,
+    ops.Adopt: agenda.adopt,
     ops.Reconcile: agenda.reconcile,
     ops.EraseBookings: erasure.erase_bookings,
 }
