@@ -33,6 +33,7 @@ One subject may be run alone: ``from luni.testing.conformance.turns import *``.
 """
 
 from luni.testing.conformance.agenda_times import *  # noqa: F403
+from luni.testing.conformance.booking_adoptions import *  # noqa: F403
 from luni.testing.conformance.booking_repetitions import *  # noqa: F403
 from luni.testing.conformance.bookings import *  # noqa: F403
 from luni.testing.conformance.bursts import *  # noqa: F403
