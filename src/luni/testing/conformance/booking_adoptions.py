@@ -18,13 +18,13 @@ def adopting(seq: int = 1, **more: Any) -> ops.Adopt:
     """Return the operation that takes over a confirmed booking of the chair and the room."""
     fields: dict[str, Any] = {
         "writer": "mover", "tenant": "shop", "id": "b1", "shares": (ops.Share("chair", 2), ops.Share("room")), "grace_ms": 0,
-        "guard": "chair", "state": "c", "units": (1, 0), "start_us": moment(10), "end_us": moment(11), "until_ms": ops.NEVER_MS,
-        "keep_ms": moment(12) // 1000, "created_ms": 1_600_000_000_000, "by": "ana", "details": b'{"note":"corte"}',
+        "guard": "chair", "state": "c", "units": (1, 0), "start_us": micros(10), "end_us": micros(11), "until_ms": ops.NEVER_MS,
+        "keep_ms": micros(12) // 1000, "created_ms": 1_600_000_000_000, "by": "ana", "details": b'{"note":"corte"}',
     }  # fmt: skip
     return ops.Adopt(seq=seq, **(fields | more))
 
 
-def moment(hour: int) -> int:
+def micros(hour: int) -> int:
     return int(at(hour).timestamp()) * US
 
 
@@ -37,7 +37,7 @@ def test_a_booking_is_taken_over_as_it_is(store: Store) -> None:
     outcome = executed(memory, adopting())
     shares = (("chair", 2), ("room", 1))
     expected = ops.Record(
-        "b1", "c", 1, moment(10), moment(11), ops.NEVER_MS, moment(12) // 1000, 1_600_000_000_000, "ana", shares,
+        "b1", "c", 1, micros(10), micros(11), ops.NEVER_MS, micros(12) // 1000, 1_600_000_000_000, "ana", shares,
         b'{"note":"corte"}',
     )  # fmt: skip
     assert (outcome.state, outcome.record) == ("booked", expected)
@@ -49,8 +49,8 @@ def test_a_booking_is_taken_over_as_it_is(store: Store) -> None:
 
 def test_a_hold_and_a_cancelled_booking_are_taken_over_too(store: Store) -> None:
     memory = store.open()
-    hold = adopting(state="h", until_ms=moment(9) // 1000)
-    assert executed(memory, hold).record.until_ms == moment(9) // 1000
+    hold = adopting(state="h", until_ms=micros(9) // 1000)
+    assert executed(memory, hold).record.until_ms == micros(9) // 1000
     memory.agenda("shop", "chair").confirm("b1")
     gone = adopting(2, id="b2", state="x")
     assert executed(memory, gone).state == "booked", "its time is nobody's"
@@ -75,7 +75,7 @@ def test_what_is_there_already_is_left_and_what_differs_is_refused(store: Store)
     executed(memory, adopting())
     before = stored(memory)
     assert executed(memory, adopting(2)).state == "booked"
-    changes: tuple[dict[str, Any], ...] = ({"by": "bea"}, {"end_us": moment(12)}, {"details": b"{}"}, {"state": "x"})
+    changes: tuple[dict[str, Any], ...] = ({"by": "bea"}, {"end_us": micros(12)}, {"details": b"{}"}, {"state": "x"})
     for seq, more in enumerate(changes, start=3):
         assert executed(memory, adopting(seq, **more)).state == "reused"
     assert stored(memory) == before
