@@ -118,6 +118,30 @@ def test_an_event_loop_s_memory_closes_amid_calls_and_leaves_nobody_waiting(own_
     assert all_there(server, namespace, fallback, acknowledged)
 
 
+def test_what_the_server_does_not_answer_before_the_end_goes_to_the_journal(own_server, namespace, fallback):  # noqa: F811
+    server = own_server(*DURABLE)
+
+    async def live():
+        memory = AsyncMemory.open(server.url, namespace=namespace, fallback=fallback, policies=KEPT)
+        session = memory.session(tenant="shop", channel="web", user="ana")
+        await session.append("system", "before", message_id="m1")
+        server.signal(signal.SIGSTOP)
+        calls = [asyncio.create_task(session.append("system", f"out {number}", message_id=f"o{number}")) for number in range(3)]
+        await asyncio.sleep(0.05)
+        await memory.close()
+        done, left = await asyncio.wait(calls, timeout=BUDGET)
+        assert not left, "somebody is left waiting"
+        return [task.result().text for task in calls if task in done and task.exception() is None]
+
+    said = asyncio.run(live())
+    assert "out 0" in said
+    server.signal(signal.SIGCONT)
+    assert all_there(server, namespace, fallback, [])
+    with Memory.open(server.url, namespace=namespace, policies=KEPT) as plain:
+        found = [message.text for message in plain.session(tenant="shop", channel="web", user="ana").messages(100)]
+    assert found[: 1 + len(said)] == ["before", *said]
+
+
 def in_a_child(work):
     """Run something in a forked child; return what it says, or fail if it hangs."""
     reader, writer = os.pipe()

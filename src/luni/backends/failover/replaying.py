@@ -104,12 +104,10 @@ class Replayer:
         return True
 
     def _unlock(self) -> None:
-        if self._lock is not None:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)  # a child that was forked meanwhile has this descriptor, too
-            self.forget()
+        self.forget()
 
     def forget(self) -> None:
-        """Let go of the descriptor; the lock stays if another process has it, too."""
+        """Let go of the descriptor. A forked child has it, too, and would keep the lock for as long as it lives."""
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
