@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from luni import operations as ops
 from luni.backends.base import Backend
 from luni.backends.failover.breaker import Breaker, ServerClock
 from luni.backends.failover.deciding import Step
+from luni.backends.failover.forking import tell_of_forks
 from luni.backends.failover.healing import CLOSED, Healer
 from luni.backends.failover.journal import Journal, Standing
 from luni.backends.failover.local import Local
@@ -87,7 +87,7 @@ class Keeper:
         self.eraser: Callable[[str, str, int, Callable[[ops.Operation], Any]], Any] = _no_eraser
         self._closed = self._shut = False
         self._begin()
-        _LIVING.add(self)
+        tell_of_forks(self)
 
     def _begin(self) -> None:
         """Begin anew: at the start, and in a forked child, which has no thread and has served nobody."""
@@ -389,14 +389,3 @@ class Keeper:
         """This is a forked child: its parent's thread, connections and lock are none of its own."""
         self.replayer.forget()
         self._begin()
-
-
-_LIVING: weakref.WeakSet[Keeper] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    for keeper in list(_LIVING):
-        keeper.forked()
-
-
-os.register_at_fork(after_in_child=_forked)
