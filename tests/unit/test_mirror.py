@@ -138,6 +138,20 @@ def test_a_renewed_lease_is_held_as_long_as_the_primary_said(local, served, cloc
     assert story_of(served.tails.of(ANA))[-1].until_ms == 0, "another one's token: no longer held"
 
 
+def test_a_lease_that_ran_out_in_the_mirror_alone_is_held(local, served, clock):
+    """The snapshot is older than the lease is long: only the renewals since tell that the turn goes on."""
+    served.hear("one")
+    opened = served.open()
+    local.keep(ANA, served.dump(), leased_by=(served.writer,))
+    served.tails.clear()
+    for _ in range(3):
+        clock.advance(LEASE / 1000 * 0.6)
+        served.renew(opened.token, served.seq)
+    assert local.state(ANA).lease == ""
+    local.absorb(ANA, story_of(served.tails.of(ANA)))
+    assert local.state(ANA).lease_end_ms > clock.time_ms() + LEASE / 2
+
+
 def test_what_is_noted_while_the_mirror_is_brought_up_stays_noted(served):
     served.hear("one")
     taken = served.tails.of(ANA)
