@@ -278,15 +278,18 @@ def test_outages_lose_double_and_reorder_nothing(own_server, namespace, fallback
     assert slowest[int(0.99 * len(slowest))] < 1.0
 
 
+@pytest.mark.timeout(400)
 def test_killed_writers_lose_nothing_they_acknowledged(own_server, namespace, fallback, many, tmp_path):
     """Each child says what was acknowledged, and is killed at any moment; the journal has all of it, once, and readable."""
     server = own_server(*DURABLE)
+    with Memory.open(server.url, namespace="first", fallback=f"{fallback}-first") as memory:
+        memory.session(tenant="shop", channel="web", user="x").receive("hello", message_id="m")  # the children have everything imported
     server.stop()
     acknowledged: set[str] = set()
     kills, rounds = 0, many.of(KILLS)
     while kills < rounds:
-        children = [_child(server.url, namespace, fallback, f"{kills}-{part}") for part in range(4)]
-        time.sleep(0.002 + 0.02 * (kills % 7) / 7)
+        children = [_child(server.url, namespace, fallback, f"{kills}-{part}") for part in range(8)]
+        time.sleep(0.002 + 0.04 * (kills % 7) / 7)
         for pid, reader in children:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)

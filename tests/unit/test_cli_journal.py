@@ -30,6 +30,7 @@ def entry(address, seq):
 @pytest.fixture
 def fallback(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path / 'local.db'}"
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("LUNI_URL", "redis://127.0.0.1:1")
     monkeypatch.setenv("LUNI_FALLBACK", url)
     return url

@@ -13,9 +13,9 @@ from luni.testing.servers import Server
 
 __all__ = ["Sentinels"]
 
-SECONDS = 20.0
+SECONDS = 30.0
 DOWN_AFTER_MS = 400
-AGAIN_AFTER_MS = 500
+AGAIN_AFTER_MS = 2000
 
 
 class Sentinels:
@@ -76,7 +76,7 @@ class Sentinels:
         while self.primary() is former:
             if time.monotonic() > deadline:
                 raise RuntimeError("nobody became the primary")
-            if time.monotonic() - asked_at > 2.0:
+            if time.monotonic() - asked_at > 5.0:
                 asked_at = time.monotonic()
                 with contextlib.suppress(redis.ResponseError):  # one is on its way, or none can be found this moment
                     self._ask("SENTINEL", "FAILOVER", self.name)
