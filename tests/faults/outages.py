@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import signal
 import time
@@ -84,14 +83,3 @@ def caught_up(memory, run=lambda value: value, seconds=30.0):
 def told(what, **counts):
     """Print what was counted: shown with ``-s``, and with a failure."""
     print(f"{what}: " + ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items()))  # noqa: T201
-
-
-def misplaced(acknowledged, found):
-    """Return how many of the acknowledged are lost, twice there, and out of their order."""
-    times = Counter(found)
-    lost = [one for one in acknowledged if one not in times]
-    twice = [one for one, count in times.items() if count > 1]
-    place = {one: number for number, one in enumerate(found)}
-    places = [place[one] for one in acknowledged if one in place]
-    late = sum(after < before for before, after in itertools.pairwise(places))
-    return len(lost), len(twice), late

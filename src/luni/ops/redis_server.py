@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,7 +19,9 @@ from luni.backends.redis.cluster.slots import Slots, node_url, seeds_of
 from luni.errors import ConfigError, Unavailable
 from luni.settings import Settings
 
-__all__ = ["Engine", "Setup", "client_of", "clients_at", "configuration", "private"]
+__all__ = ["Engine", "Setup", "answering", "client_of", "clients_at", "configuration", "private", "url_of"]
+
+START_SECONDS = 30.0
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +88,27 @@ def client_of(setup: Setup) -> Any:
     )  # fmt: skip
 
 
+def url_of(setup: Setup) -> str:
+    """Return where luni finds a server that was set up, with its password."""
+    return f"redis://:{setup.password}@127.0.0.1:{setup.port}/0"
+
+
+def answering(engine: Engine, setup: Setup) -> None:
+    """Wait until a server answers; raise `Unavailable`, with its last words, if it does not."""
+    deadline = time.monotonic() + START_SECONDS
+    with client_of(setup) as client:
+        while True:
+            try:
+                client.ping()
+            except redis.RedisError as error:
+                if not engine.alive(setup) or time.monotonic() > deadline:
+                    tail = " | ".join(list(engine.logs(setup, lines=3, follow=False)))
+                    raise Unavailable(f"the server does not answer ({type(error).__name__}); its last words: {tail}") from None
+                time.sleep(0.05)
+            else:
+                return
+
+
 def clients_at(url: str, settings: Settings) -> dict[str, Any]:
     """Return plain clients of what is at a URL of any form that luni opens, by where they lead; each tries once.
 
@@ -135,7 +159,7 @@ CLIENTS: dict[str, Callable[[str, Settings], dict[str, Any]]] = {"": _single, "s
 """By what a scheme says after its ``+``."""
 
 
-def configuration(setup: Setup, *, bind: str, port: int, directory: str) -> str:
+def configuration(setup: Setup, *, bind: str, port: int, directory: str, fsync: str = "everysec") -> str:
     """Return the server's configuration: the password stands here, never in an argument."""
     return "\n".join(
         (
@@ -145,7 +169,7 @@ def configuration(setup: Setup, *, bind: str, port: int, directory: str) -> str:
             f"requirepass {setup.password}",
             f'dir "{directory.replace(chr(92), chr(92) * 2).replace(chr(34), chr(92) + chr(34))}"',
             "appendonly yes",
-            "appendfsync everysec",
+            f"appendfsync {fsync}",
             f"maxmemory {setup.maxmemory}",
             "maxmemory-policy noeviction",
             "",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +22,7 @@ from luni.errors import ConfigError, InvalidInput, Unavailable
 from luni.ops.redis_engine import ContainerEngine
 from luni.ops.redis_lock import only_one
 from luni.ops.redis_process import ProcessEngine
-from luni.ops.redis_server import Engine, Setup, client_of, private
+from luni.ops.redis_server import Engine, Setup, answering, client_of, private, url_of
 from luni.ops.redis_status import ServerStatus, status
 from luni.ops.store import NotFound
 
@@ -39,7 +38,6 @@ __all__ = [
     "status_here",
 ]
 
-START_SECONDS = 30.0
 PORTS_TRIED = 50
 DEFAULT_PORT = 6379
 DEFAULT_MEMORY = "256mb"
@@ -107,7 +105,7 @@ def setup(base: Path, wanted: Wanted, *, force: bool, say: Say) -> Ready:
 
 def _set_up(base: Path, wanted: Wanted, *, force: bool, say: Say) -> Ready:
     found, env_file = find(base), wanted.env_file.resolve()
-    former = _url(found) if found else ""
+    former = url_of(found) if found else ""
     with closing(engine_of(found) if found else _engine(wanted.kind, say)) as engine:
         ready = _changed(engine, found, wanted, say) if found else _new(base, engine, wanted, say)
         if found and engine.alive(found):
@@ -118,7 +116,7 @@ def _set_up(base: Path, wanted: Wanted, *, force: bool, say: Say) -> Ready:
             say("starting the server")
             ready = engine.start(ready)
             _keep(ready)
-        _wait(engine, ready)
+        answering(engine, ready)
     env = _write_env(ready, env_file, former, force=force)
     if env != "kept" and str(env_file) not in ready.env_files:
         _keep(msgspec.structs.replace(ready, env_files=(*ready.env_files, str(env_file))))
@@ -234,28 +232,9 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _wait(engine: Engine, found: Setup) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    with client_of(found) as client:
-        while True:
-            try:
-                client.ping()
-            except redis.RedisError as error:
-                if not engine.alive(found) or time.monotonic() > deadline:
-                    tail = " | ".join(list(engine.logs(found, lines=3, follow=False)))
-                    raise Unavailable(f"the server does not answer ({type(error).__name__}); its last words: {tail}") from None
-                time.sleep(0.05)
-            else:
-                return
-
-
-def _url(found: Setup) -> str:
-    return f"redis://:{found.password}@127.0.0.1:{found.port}/0"
-
-
 def _write_env(found: Setup, env_file: Path, former: str, *, force: bool) -> Literal["written", "kept", "unchanged"]:
     """Write the URL where luni reads it; a file that is there is left alone but with ``force``, or if it says so already."""
-    wanted = {"REDIS_URL": _url(found), "USE_REDIS": "1"}
+    wanted = {"REDIS_URL": url_of(found), "USE_REDIS": "1"}
     if env_file.exists():
         there = dotenv.dotenv_values(env_file)
         if {name: there.get(name) for name in OURS} == wanted:
@@ -309,7 +288,7 @@ def _clean(found: Setup, *, keep_data: bool) -> Cleaned:
 
 def _clean_env(found: Setup, path: Path) -> list[str]:
     """Take the lines of this server out of a file, if they are still its own."""
-    if not path.exists() or dotenv.dotenv_values(path).get("REDIS_URL") != _url(found):
+    if not path.exists() or dotenv.dotenv_values(path).get("REDIS_URL") != url_of(found):
         return []
     for name in OURS:
         dotenv.unset_key(path, name, quote_mode="never")

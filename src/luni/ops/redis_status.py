@@ -10,7 +10,7 @@ import redis
 
 from luni.errors import Unavailable
 
-__all__ = ["ClusterStatus", "ServerStatus", "status", "status_of_all"]
+__all__ = ["ClusterStatus", "ServerStatus", "status", "status_of_all", "version_of"]
 
 
 class ServerStatus(msgspec.Struct, frozen=True):
@@ -55,9 +55,8 @@ def status(place: str, client: Any, *, kind: str = "") -> ServerStatus:
         raise Unavailable(f"the server at {place} does not answer: {type(error).__name__}") from None
     hits, misses = int(info.get("keyspace_hits", 0)), int(info.get("keyspace_misses", 0))
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    name = "valkey" if "valkey_version" in info else "redis"
     return ServerStatus(
-        place=place, server=f"{name} {info.get(f'{name}_version', 'of unknown version')}",
+        place=place, server=version_of(info),
         uptime_seconds=int(info.get("uptime_in_seconds", 0)), keys=int(keys),
         connected_clients=int(info.get("connected_clients", 0)), memory_bytes=used, memory_limit_bytes=limit,
         memory_pct=round(100 * used / limit, 1) if limit else None,
@@ -66,6 +65,12 @@ def status(place: str, client: Any, *, kind: str = "") -> ServerStatus:
         append_only_file=bool(info.get("aof_enabled")),
         append_only_ok=info.get("aof_last_write_status", "ok") == "ok", kind=kind,
     )  # fmt: skip
+
+
+def version_of(info: Mapping[str, Any]) -> str:
+    """Return what a server is, and its version, by what it says of itself."""
+    name = "valkey" if "valkey_version" in info else "redis"
+    return f"{name} {info.get(f'{name}_version', 'of unknown version')}"
 
 
 def status_of_all(place: str, clients: Mapping[str, Any]) -> ClusterStatus:

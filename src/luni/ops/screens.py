@@ -22,7 +22,7 @@ from luni.ops.redis_status import ClusterStatus, ServerStatus
 from luni.ops.replay import Report
 from luni.ops.waiting import Waiting
 
-__all__ = ["demo", "doctor", "heading", "plain", "replay", "sessions", "show"]
+__all__ = ["demo", "doctor", "facts", "figure", "heading", "plain", "replay", "section", "sessions", "show"]
 
 BAR = 28
 LABEL = 16
@@ -51,7 +51,7 @@ def heading(title: str, rest: str = "") -> Text:
 
 def replay(report: Report) -> RenderableType:
     """Return a replay's report."""
-    return Group(heading("luni replay"), _section(_figures(report), Text(), _saving(report)))
+    return Group(heading("luni replay"), section(_figures(report), Text(), _saving(report)))
 
 
 def demo(found: Demo) -> RenderableType:
@@ -60,13 +60,13 @@ def demo(found: Demo) -> RenderableType:
     example = found.example
     return Group(
         heading("luni demo", "recorded conversations through memory, turn by turn"),
-        _section(_figures(found.report, locales, found.server), Text(), _saving(found.report)),
+        section(_figures(found.report, locales, found.server), Text(), _saving(found.report)),
         Text(),
         heading("What was folded", f"{example.conversation}, the largest saving"),
-        _section(*_folding(example)),
+        section(*_folding(example)),
         Text(),
         heading("Everything delivered a second time"),
-        _section(_again(found)),
+        section(_again(found)),
         Text(),
         _next("luni chat", "luni replay FILE --url redis://HOST", "luni doctor"),
     )
@@ -77,26 +77,26 @@ def _next(*commands: str) -> Text:
 
 
 def _figures(report: Report, locales: str = "", server: str = "") -> Table:
-    grid = _grid()
-    grid.add_row("conversations", _value(f"{report.conversations:,}", locales))
-    grid.add_row("turns", _value(f"{report.turns:,}", f"{report.messages:,} messages"))
+    grid = facts()
+    grid.add_row("conversations", figure(f"{report.conversations:,}", locales))
+    grid.add_row("turns", figure(f"{report.turns:,}", f"{report.messages:,} messages"))
     if report.p50_ms is not None:
         tails = f"median · {report.p95_ms:.2f} p95 · {report.p99_ms:.2f} p99 · {report.turns_per_second:,.0f} turns/s"
-        grid.add_row("one turn", _value(f"{report.p50_ms:.2f} ms", tails))
+        grid.add_row("one turn", figure(f"{report.p50_ms:.2f} ms", tails))
     if report.duplicates_refused:
-        grid.add_row("refused", _value(f"{report.duplicates_refused:,}", "second deliveries: nothing was stored again"))
-    grid.add_row("folded", _value(f"{report.folded:,}", "messages, into summaries"))
+        grid.add_row("refused", figure(f"{report.duplicates_refused:,}", "second deliveries: nothing was stored again"))
+    grid.add_row("folded", figure(f"{report.folded:,}", "messages, into summaries"))
     stored = "unknown" if report.bytes_stored is None else _bytes(report.bytes_stored)
-    grid.add_row("stored", _value(stored, f"on {plain(server or report.backend)}"))
+    grid.add_row("stored", figure(stored, f"on {plain(server or report.backend)}"))
     if report.bad_lines:
-        grid.add_row("bad lines", _value(f"{report.bad_lines:,}", "passed over"))
+        grid.add_row("bad lines", figure(f"{report.bad_lines:,}", "passed over"))
     return grid
 
 
 def _saving(report: Report) -> RenderableType:
     if report.reduction_pct is None:
         return Text("No turn was answered, so there are no prompt tokens to compare.", style="dim")
-    grid = _grid(figures=True)
+    grid = facts(figures=True)
     share = report.prompt_tokens / report.full_history_tokens
     grid.add_row("full history", f"{report.full_history_tokens:,}", Text("█" * BAR, style="bright_black"))
     saved = (f"  {report.reduction_pct:.1f} % fewer prompt tokens", "bold green")
@@ -109,12 +109,12 @@ def _saving(report: Report) -> RenderableType:
 
 
 def _folding(example: Example) -> list[RenderableType]:
-    grid = _grid()
+    grid = facts()
     last = example.messages
     length = f"→ a summary of {len(example.summary)} characters"
     grid.add_row(f"messages 1 to {example.folded}", Text(length))
     grid.add_row(f"{example.folded + 1} to {last}", Text("→ the window, word for word"))
-    grid.add_row("prompt", _value(f"{example.prompt_tokens:,} tokens", f"instead of {example.full_history_tokens:,}"))
+    grid.add_row("prompt", figure(f"{example.prompt_tokens:,} tokens", f"instead of {example.full_history_tokens:,}"))
     return [grid, Text(), Text("the context a model gets", style="dim"), _context(example)]
 
 
@@ -142,13 +142,13 @@ def _one_line(text: Text) -> Text:
 
 
 def _again(found: Demo) -> Table:
-    grid, again, example = _grid(), found.again, found.example
+    grid, again, example = facts(), found.again, found.example
     refused = f"{again.duplicates_refused:,} of {again.turns:,}"
-    grid.add_row("refused", _value(refused, "turns: no prompt, no second answer"))
+    grid.add_row("refused", figure(refused, "turns: no prompt, no second answer"))
     changed = (
         ("nothing", "every session is the same, byte for byte") if found.unchanged else ("something", "this is a fault of luni")
     )
-    grid.add_row("changed", _value(*changed))
+    grid.add_row("changed", figure(*changed))
     grid.add_row("for example", _one_line(Text(_joined(example.asked))))
     grid.add_row("", _one_line(Text.assemble((f"{example.state}  ", "yellow"), _joined(example.answer))))
     grid.add_row("", Text("the answer it got the first time, from memory", style="dim"))
@@ -201,12 +201,12 @@ def show(export: SessionExport, now: float) -> RenderableType:
     info = export.info
     parts: list[RenderableType] = [
         heading(name(info.user), name(f"{info.tenant} · {info.channel}")),
-        _section(_facts(info, now)),
+        section(_facts(info, now)),
     ]
     if info.summary:
-        parts += [Text(), heading("Summary", f"of the first {info.folded} messages"), _section(Text(plain(info.summary)))]
+        parts += [Text(), heading("Summary", f"of the first {info.folded} messages"), section(Text(plain(info.summary)))]
     messages = export.transcript if len(export.transcript) > len(export.messages) else export.messages
-    parts += [Text(), heading("Messages", _span(info, len(messages))), _section(_messages(messages))]
+    parts += [Text(), heading("Messages", _span(info, len(messages))), section(_messages(messages))]
     return Group(*parts)
 
 
@@ -216,18 +216,18 @@ def _span(info: SessionInfo, held: int) -> str:
 
 
 def _facts(info: SessionInfo, now: float) -> Table:
-    grid = _grid()
+    grid = facts()
     state = "paused" if info.paused else "open"
     waiting = f"{info.unanswered} unanswered" if info.unanswered else "nothing waits"
     grid.add_row("session", Text(info.session_id))
-    grid.add_row("state", _value(state, waiting))
+    grid.add_row("state", figure(state, waiting))
     if info.paused:
         until = "until somebody resumes it" if info.paused_until is None else f"until {_moment(info.paused_until)}"
         by, why = (name(part) if part else "" for part in (info.paused_by, info.paused_reason))
         grid.add_row(
-            "paused", _value(f"by {by}" if by else until, " · ".join(part for part in (why, until if by else "") if part))
+            "paused", figure(f"by {by}" if by else until, " · ".join(part for part in (why, until if by else "") if part))
         )
-    grid.add_row("began", _value(_moment(info.created_at), f"last active {_ago(now - info.last_activity)}"))
+    grid.add_row("began", figure(_moment(info.created_at), f"last active {_ago(now - info.last_activity)}"))
     if info.focus:
         grid.add_row("focus", Text(plain(info.focus)))
     for label, values in (("metadata", info.metadata), ("variables", info.variables)):
@@ -259,68 +259,68 @@ def doctor(found: Diagnosis) -> RenderableType:
     """Return a diagnosis."""
     mark = ("✓ healthy", "bold green") if found.healthy else ("✗ not reachable", "bold red")
     latency = f"answers in {found.latency_ms:.1f} ms" if found.latency_ms is not None else plain(found.problem)
-    store = _grid()
+    store = facts()
     for key, value in found.store.items():
         store.add_row(_LABELS.get(key, key.replace("_", " ")), Text(_readable(key, value)))
     store.add_row("power cut loses", Text(found.lost_on_power_failure))
     store.add_row("locks, bookings", Text(plain(found.locks_and_bookings)))
-    versions = _grid()
+    versions = facts()
     for label, value in found.versions.items():
         versions.add_row(label, Text(value))
     warnings: list[RenderableType] = [
-        _section(Text.assemble(("! ", "bold yellow"), plain(warning))) for warning in found.warnings
+        section(Text.assemble(("! ", "bold yellow"), plain(warning))) for warning in found.warnings
     ]
     return Group(
         Text.assemble(mark, ("  " + latency if latency else "", "dim")),
         *([Text(), heading("Warnings"), *warnings] if warnings else []),
-        *(Text(), heading("Store"), _section(store)),
-        *(Text(), heading("Fallback"), _section(_fallback(found.fallback))),
-        *(Text(), heading("Versions"), _section(versions)),
-        *(Text(), heading("Settings", "in force; those that differ from the default are bright"), _section(_settings(found))),
+        *(Text(), heading("Store"), section(store)),
+        *(Text(), heading("Fallback"), section(_fallback(found.fallback))),
+        *(Text(), heading("Versions"), section(versions)),
+        *(Text(), heading("Settings", "in force; those that differ from the default are bright"), section(_settings(found))),
     )
 
 
 def _fallback(found: Fallback) -> RenderableType:
     if not found.configured:
         return Text("none: while a server is away, calls fail (LUNI_FALLBACK)", style="dim")
-    grid = _grid()
-    grid.add_row("storage", _value(plain(found.place), found.file_system and f"on {plain(found.file_system)}"))
-    grid.add_row("journal", _value(plain(found.journal), "" if found.made else "none yet: it is made at first use"))
+    grid = facts()
+    grid.add_row("storage", figure(plain(found.place), found.file_system and f"on {plain(found.file_system)}"))
+    grid.add_row("journal", figure(plain(found.journal), "" if found.made else "none yet: it is made at first use"))
     since = f"since {datetime.fromtimestamp(found.oldest_ms // 1000, UTC).isoformat(' ')}" if found.waiting else ""
-    grid.add_row("waiting", _value(f"{found.waiting:,}", since))
-    grid.add_row("dead", _value(f"{found.dead:,}", "luni journal list --dead" if found.dead else ""))
+    grid.add_row("waiting", figure(f"{found.waiting:,}", since))
+    grid.add_row("dead", figure(f"{found.dead:,}", "luni journal list --dead" if found.dead else ""))
     return grid
 
 
 def redis_ready(found: Ready) -> RenderableType:
     """Return what a set-up made."""
-    grid = _grid()
-    grid.add_row("listens on", _value(f"127.0.0.1:{found.port}", "this machine only, with a password of its own"))
+    grid = facts()
+    grid.add_row("listens on", figure(f"127.0.0.1:{found.port}", "this machine only, with a password of its own"))
     grid.add_row("runs as", Text(f"{found.kind}: {plain(found.program)}"))
     grid.add_row("its files", Text(plain(found.data)))
     env = {"written": "has its URL", "unchanged": "has its URL already", "kept": "was left alone: --force writes its URL there"}
-    grid.add_row("env file", _value(plain(found.env_file), env[found.env]))
+    grid.add_row("env file", figure(plain(found.env_file), env[found.env]))
     title = ("✓ ready", "bold green") if found.made else ("✓ running", "bold green")
-    return Group(Text.assemble(title), _section(grid), Text(), _next("luni redis status", "luni doctor", "luni redis cleanup"))
+    return Group(Text.assemble(title), section(grid), Text(), _next("luni redis status", "luni doctor", "luni redis cleanup"))
 
 
 def redis_status(found: ServerStatus) -> RenderableType:
     """Return what a server says of itself."""
-    grid = _grid()
+    grid = facts()
     nodes = found.nodes if isinstance(found, ClusterStatus) else ()
     used = f"of {_bytes(found.memory_limit_bytes)} · {found.memory_pct} %{' at the fullest' if nodes else ''}"
     limit = used if found.memory_limit_bytes else "without a limit"
-    grid.add_row("memory", _value(_bytes(found.memory_bytes), limit))
+    grid.add_row("memory", figure(_bytes(found.memory_bytes), limit))
     rate = "no data" if found.hit_rate_pct is None else f"{found.hit_rate_pct} %"
-    grid.add_row("hit rate", _value(rate, "of the server's own look-ups since it started"))
+    grid.add_row("hit rate", figure(rate, "of the server's own look-ups since it started"))
     kept = "on" if found.append_only_file else "off: a restart loses what is not in a snapshot"
     grid.add_row("append-only file", Text(kept if found.append_only_ok else "FAILING: the last write was refused"))
-    grid.add_row("evictions", _value(f"{found.evicted_keys:,}", f"policy {plain(found.eviction)}"))
+    grid.add_row("evictions", figure(f"{found.evicted_keys:,}", f"policy {plain(found.eviction)}"))
     grid.add_row("clients", Text(f"{found.connected_clients:,}"))
     grid.add_row("keys", Text(f"{found.keys:,}"))
     up = "just started" if found.uptime_seconds < MINUTE else f"up for {_ago(found.uptime_seconds).removesuffix(' ago')}"
     top = heading(plain(found.server), f"{plain(_place_of(found.place))} · {up}")
-    return Group(top, _section(grid), *[redis_status(one) for one in nodes])
+    return Group(top, section(grid), *[redis_status(one) for one in nodes])
 
 
 def _place_of(place: str) -> str:
@@ -359,7 +359,8 @@ def _readable(key: str, value: Any) -> str:
     return plain(", ".join(value) if isinstance(value, list) else str(value))
 
 
-def _grid(*, figures: bool = False) -> Table:
+def facts(*, figures: bool = False) -> Table:
+    """Return a table for labels and what they are about, with a column of ``figures`` between."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True, min_width=LABEL)
     if figures:
@@ -368,11 +369,13 @@ def _grid(*, figures: bool = False) -> Table:
     return grid
 
 
-def _value(figure: str, rest: str) -> Text:
-    return Text.assemble((figure, "bold"), ("  " + rest if rest else "", "dim"))
+def figure(what: str, rest: str = "") -> Text:
+    """Return what counts, and what is to be known of it."""
+    return Text.assemble((what, "bold"), ("  " + rest if rest else "", "dim"))
 
 
-def _section(*parts: RenderableType) -> Padding:
+def section(*parts: RenderableType) -> Padding:
+    """Return what stands below a heading."""
     return Padding(Group(*parts), (0, 0, 0, 2), expand=False)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import socket
 import time
 from types import TracebackType
 from typing import Any, Self
 
 import redis
 
-from luni.testing.servers import Server
+from luni.testing.servers import Server, free_port
 
 __all__ = ["Cluster"]
 
@@ -67,7 +66,7 @@ class Cluster:
 
     def _server(self) -> Server:
         fast = ("--repl-diskless-sync-delay", "0", "--cluster-node-timeout", self._timeout)
-        self._buses.append(_free_port())
+        self._buses.append(free_port())
         return Server(self.kind, "--cluster-enabled", "yes", "--cluster-port", str(self._buses[-1]), *fast, *self._arguments)
 
     def client(self, server: Server) -> Any:
@@ -188,9 +187,3 @@ class Cluster:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

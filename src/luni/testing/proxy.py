@@ -23,11 +23,13 @@ class Proxy:
 
     Args:
         port: The server's port.
+        connect: Gives a connection to the server each time, where it is not on that port of loopback; raises `OSError`.
     """
 
-    def __init__(self, port: int) -> None:
-        self._server_port = port
+    def __init__(self, port: int, *, connect: Callable[[], socket.socket] | None = None) -> None:
+        self._connect = connect or (lambda: socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._refusing = False
         self.port = int(self._listener.getsockname()[1])
         self._lock = threading.Lock()
         self._ways: set[_Way] = set()
@@ -44,6 +46,10 @@ class Proxy:
 
     def passing(self) -> None:
         """Let everything pass."""
+        if self._refusing:
+            self._refusing = False
+            self._listener.listen()
+            self.start()
         with self._lock:
             self._delay, self._left, self._dropped = 0.0, -1, ""
             self._needle, self._losing = b"", range(0)
@@ -73,20 +79,33 @@ class Proxy:
         for way in ways:
             way.reset()
 
+    def refuse(self) -> None:
+        """Reset every connection there is, and let nobody connect; the port stays this one's."""
+        if not self._refusing:
+            self._refusing = True
+            self._end_listening()
+            self._listener = socket.socket()  # bound, and nobody listens: who knocks is refused
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._listener.bind(("127.0.0.1", self.port))
+        self.reset()
+
     # Machinery.
 
     def start(self) -> Self:
         """Begin to listen."""
-        threading.Thread(target=self._accept, name="proxy", daemon=True).start()
+        threading.Thread(target=self._accept, args=(self._listener,), name="proxy", daemon=True).start()
         return self
 
     def close(self) -> None:
         """Stop listening and reset every connection."""
         self._closed = True
+        self._end_listening()
+        self.reset()
+
+    def _end_listening(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self.reset()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -94,24 +113,27 @@ class Proxy:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         while not self._closed:
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             try:
-                server = socket.create_connection(("127.0.0.1", self._server_port), timeout=PATIENCE)
+                server = self._connect()
             except OSError:
                 _reset(client)
                 continue
             server.settimeout(None)
             for one in (client, server):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if one.family != socket.AF_UNIX:
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self.connections += 1
                 way = _Way(client, server)
                 self._ways.add(way)
+            if self._refusing:  # it came just before
+                way.reset()
             for pump in (self._requests, self._replies):
                 threading.Thread(target=self._pump, args=(way, pump), name="proxy-way", daemon=True).start()
 

