@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench soak fix clean
@@ -13,8 +14,8 @@ help: ## Say what there is to run
 demo: $(READY) ## Run the bundled conversations through memory on embedded storage
 	$(BIN)/luni demo
 
-test: $(READY) lint ## Check style and types, then run every test (on the servers that are here)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) lint ## Check style and types, then run every test (on the servers that are here), WORKERS=2 at a time
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -45,6 +45,21 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in set(gone)]
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What the fault tests have counted is to be read after a run that is well, too."""
+    counted = [
+        (report.nodeid.rpartition("/")[2], line)
+        for report in terminalreporter.stats.get("passed", ())
+        if "/faults/" in report.nodeid
+        for line in f"{report.capstdout}\n{report.capstderr}".splitlines()
+        if line.strip()
+    ]
+    if counted:
+        terminalreporter.section("what the fault tests counted")
+        for test, line in sorted(counted):
+            terminalreporter.write_line(f"{test}: {line}")
+
+
 @pytest.fixture(scope="session")
 def server_of():
     """One server of each kind, started when first asked for."""

@@ -283,7 +283,9 @@ def test_killed_writers_lose_nothing_they_acknowledged(own_server, namespace, fa
     """Each child says what was acknowledged, and is killed at any moment; the journal has all of it, once, and readable."""
     server = own_server(*DURABLE)
     with Memory.open(server.url, namespace="first", fallback=f"{fallback}-first") as memory:
-        memory.session(tenant="shop", channel="web", user="x").receive("hello", message_id="m")  # the children have everything imported
+        memory.session(tenant="shop", channel="web", user="x").receive(
+            "hello", message_id="m"
+        )  # the children have everything imported
     server.stop()
     acknowledged: set[str] = set()
     kills, rounds = 0, many.of(KILLS)
@@ -328,8 +330,9 @@ def _child(url, namespace, fallback, name):
     if pid:
         os.close(writer)
         return pid, reader
-    try:
-        memory = Memory.open(url, namespace=namespace, fallback=fallback, policies=KEPT)
+    try:  # a turn that is open when its process is killed is replayed when its lease is over
+        policies = {"*": Policy(transcript_messages=10_000, lease=2)}
+        memory = Memory.open(url, namespace=namespace, fallback=fallback, policies=policies)
         number = 0
         while True:
             number += 1
