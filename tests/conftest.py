@@ -217,8 +217,8 @@ class RedisStore(Store):
         self.raw.close()
 
 
-class FailoverStore(RedisStore):
-    """A server in front of a mirror and a journal, all of them well: every memory is a process of one host."""
+class _WithFallback:
+    """In front of a mirror and a journal, all of them well: every memory is a process of one host."""
 
     def __init__(self, server, mode, path):
         super().__init__(server, mode)
@@ -230,6 +230,10 @@ class FailoverStore(RedisStore):
     def dump(self):
         """Which server it is, luni asks in the background."""
         return {key: value for key, value in super().dump().items() if not key.endswith(b":generation")}
+
+
+class FailoverStore(_WithFallback, RedisStore):
+    pass
 
 
 class ClusterStore(RedisStore):
@@ -247,19 +251,8 @@ class ClusterStore(RedisStore):
         return dict(zip(("ctx", "msgs", "locks", "seen", "fold", "log"), own, strict=True))
 
 
-class ClusterFailoverStore(ClusterStore):
-    """A Cluster in front of a mirror and a journal."""
-
-    def __init__(self, server, mode, path):
-        super().__init__(server, mode)
-        self.path = path
-
-    def open(self, **options):
-        return super().open(**{"fallback": f"sqlite:///{self.path}", "failover_after": 2.0} | options)
-
-    def dump(self):
-        """Which server it is, luni asks in the background."""
-        return {key: value for key, value in super().dump().items() if not key.endswith(b":generation")}
+class ClusterFailoverStore(_WithFallback, ClusterStore):
+    pass
 
 
 READ = {

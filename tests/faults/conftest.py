@@ -16,6 +16,7 @@ from redis import Redis
 
 import luni.flows
 from luni import AsyncMemory, Memory
+from luni.testing.clusters import Cluster
 from luni.testing.proxy import Proxy
 from luni.testing.servers import Server, available
 
@@ -104,6 +105,22 @@ def own_server() -> Iterator[Callable[..., Server]]:
     yield start
     for one in started:
         one.close()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Three primaries, shared by a module's tests."""
+    require("valkey")
+    with Cluster() as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def replicated() -> Iterator[Cluster]:
+    """Three primaries with a replica each, of the test's own."""
+    require("valkey")
+    with Cluster(replicas=True) as nodes:
+        yield nodes
 
 
 @pytest.fixture

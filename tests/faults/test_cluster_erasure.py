@@ -24,20 +24,6 @@ WORD = "zqperson"
 CHANNELS = ("web", "sms", "mail", "whatsapp")
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    require("valkey")
-    with Cluster() as nodes:
-        yield nodes
-
-
-@pytest.fixture
-def replicated():
-    require("valkey")
-    with Cluster(replicas=True) as nodes:
-        yield nodes
-
-
 @pytest.fixture
 def before_each_step(monkeypatch):
     """Has a function called before each step of an operation on a Cluster, with what is to be sent, another one after it."""

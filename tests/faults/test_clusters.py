@@ -24,20 +24,6 @@ from luni.testing.clusters import Cluster
 FAILOVERS, GRACE, PEOPLE = 3, 2.0, 12
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    require("valkey")
-    with Cluster() as nodes:
-        yield nodes
-
-
-@pytest.fixture
-def replicated():
-    require("valkey")
-    with Cluster(replicas=True) as nodes:
-        yield nodes
-
-
 def slot_of(namespace, user):
     return key_slot(session_keys(Tagged(namespace), Address("shop", "web", user)).own[0].encode())
 
