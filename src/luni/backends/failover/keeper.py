@@ -45,6 +45,8 @@ BEHIND, HURRY = 30, 0.1
 ROUNDS = 4
 """How often a mirror's interval the thread looks."""
 CLOSING_SECONDS = 2.0
+ABSORBING_SECONDS = 0.2
+"""Between two probes: the primary may be back, and what is needed here is absorbed when it is asked for."""
 CLOCK_EVERY = 60.0
 LOOK_EVERY = 2.0
 MOST_FLAGGED = 10_000
@@ -236,7 +238,7 @@ class Keeper:
         self.count_dead(LOOK_EVERY)
         self.journal.doubt()
         if self.breaker.open:
-            self.absorbed()
+            self.absorbed(seconds=ABSORBING_SECONDS)
             if self._closed or time.monotonic() < self.breaker.probe_at:
                 return
             self._probe()
@@ -268,7 +270,6 @@ class Keeper:
         addresses, until = self.tails.due(float("inf"), MOST_SESSIONS), time.monotonic() + seconds
         for address in addresses:
             if time.monotonic() > until:
-                logger.warning("not everything that the server has acknowledged reached this host's mirror in time")
                 break
             noted = self.tails.of(address)
             self.local.absorb(address, story_of(noted), lost=lost)
@@ -377,6 +378,8 @@ class Keeper:
             thread.join(CLOSING_SECONDS)
             try:
                 self.absorbed(seconds=CLOSING_SECONDS)
+                if len(self.tails):
+                    logger.warning("not everything that the server has acknowledged reached this host's mirror in time")
             except LuniError as error:
                 logger.warning("the mirror could not be written: %s", type(error).__name__)
         with self._quiet:
