@@ -48,6 +48,8 @@ CLOSING_SECONDS = 2.0
 ABSORBING_SECONDS = 0.2
 """Between two probes: the primary may be back, and what is needed here is absorbed when it is asked for."""
 CLOCK_EVERY = 60.0
+ERASING_MS = 1000
+"""Whoever was asked to erase does so, and says how much that was; the thread makes up for it later."""
 LOOK_EVERY = 2.0
 MOST_FLAGGED = 10_000
 """How many sessions with dead entries are told as such, those with the newest ones."""
@@ -101,6 +103,7 @@ class Keeper:
         self.tails = Tails()
         self.healer = Healer(self)
         self._writers: set[str] = set()
+        self._erasing: set[tuple[str, str]] = set()
         self._thread: threading.Thread | None = None
         self._event = threading.Event()
         self._primary: Backend | None = None
@@ -242,12 +245,14 @@ class Keeper:
             if self._closed or time.monotonic() < self.breaker.probe_at:
                 return
             self._probe()
-        if not self.breaker.open and (len(self.tails) or self.journal.sessions(1) or self._looks_again()):
+        looks_again = time.monotonic() - self._looked_at >= LOOK_EVERY
+        if not self.breaker.open and (len(self.tails) or self.journal.sessions(1) or looks_again):
             with replayer.alone() as alone:
                 self.healer.look(alone=alone)
                 self._looked_at = time.monotonic()
                 for tenant, user, at_ms in self.journal.owed_erasures() if alone else ():
-                    self._erase_there(tenant, user, at_ms)
+                    if (tenant, user) not in self._erasing and at_ms <= self.clock.time_ms() - ERASING_MS:
+                        self._erase_there(tenant, user, at_ms)
                 if alone:
                     replayer.round()
             self._snapshots(self.settings.mirror_interval)
@@ -258,9 +263,6 @@ class Keeper:
         if time.monotonic() - self._dead_counted_at >= seconds:
             self._dead_counted_at = time.monotonic()
             self._dead = self.journal.dead_sessions(MOST_FLAGGED)
-
-    def _looks_again(self) -> bool:
-        return time.monotonic() - self._looked_at >= LOOK_EVERY
 
     def absorbed(self, *, lost: bool = False, seconds: float = float("inf")) -> list[Address]:
         """Put what only this process's memory knows where every process of the host finds it; return what that was about.
@@ -317,7 +319,14 @@ class Keeper:
 
         Return what was erased of the mirror, how many of the journal's entries, and what was of the primary: ``None``, later.
         """
-        at_ms = self.clock.time_ms()
+        self._erasing.add((tenant, user))
+        try:
+            return self._erased(tenant, user, self.clock.time_ms())
+        finally:
+            self._erasing.discard((tenant, user))
+            self.wake()
+
+    def _erased(self, tenant: str, user: str, at_ms: int) -> tuple[Any, int, Any]:
         self.journal.owe_erasure(tenant, user, at_ms)
         self.tails.drop(tenant, user)
         mirror = self.eraser(tenant, user, at_ms, self.local.store().execute)
@@ -325,11 +334,9 @@ class Keeper:
         self.count_dead()
         self.tails.drop(tenant, user)
         try:
-            there = self._erase_there(tenant, user, 0)
+            return mirror, entries, self._erase_there(tenant, user, 0)
         except (Unavailable, Indeterminate):
-            self.wake()
             return mirror, entries, None
-        return mirror, entries, there
 
     def _erase_there(self, tenant: str, user: str, at_ms: int) -> Any:
         if self.away():
@@ -359,8 +366,6 @@ class Keeper:
             self._bookings_looked_at = time.monotonic()
             self._bookings_closed = self.journal.note("bookings") == CLOSED
         return self._bookings_closed
-
-    # what people ask
 
     def standing(self) -> Standing:
         """Return how the journal stands."""

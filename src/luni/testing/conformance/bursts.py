@@ -108,12 +108,12 @@ def test_one_message_is_answered_after_the_quiet_time(store: Store) -> None:
 
 
 def test_a_burst_outlives_the_worker_that_gathers_it(store: Store) -> None:
-    dying = live(store, lease=0.2, policies={"*": Policy(coalesce=QUIET, coalesce_max=QUIET)}).turn("one", message_id="1")
+    dying = live(store, lease=0.8, policies={"*": Policy(coalesce=QUIET, coalesce_max=QUIET)}).turn("one", message_id="1")
     assert one_step(dying) > 0
     other = live(store)
     other.receive("two", message_id="2")
     assert other.turn("one", message_id="1").open().state == "in_progress"
-    time.sleep(QUIET + 0.3)
+    time.sleep(QUIET + 0.9)
     began = time.monotonic()
     with live(store, policies={"*": Policy(coalesce=QUIET, coalesce_max=QUIET)}).turn("one", message_id="1") as turn:
         assert time.monotonic() - began < QUIET, "its time was over already"
