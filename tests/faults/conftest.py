@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -139,6 +143,36 @@ def proxy_to() -> Iterator[Callable[[Server], Proxy]]:
 @pytest.fixture
 def namespace() -> str:
     return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def fallback(tmp_path: Path) -> str:
+    """Where a memory keeps what the server cannot take; its journal lies beside it."""
+    return f"sqlite:///{tmp_path / 'local.db'}"
+
+
+@pytest.fixture
+def worker() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts programs of worker.py; what is left of them at the end is killed."""
+    started = []
+
+    def start(*arguments: Any) -> subprocess.Popen[str]:
+        source = str(Path(luni.__file__).parents[1])
+        program = [sys.executable, "-W", "error", str(Path(__file__).parent / "worker.py"), *map(str, arguments)]
+        process = subprocess.Popen(
+            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": source}
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):  # what was still to be written, it cannot read any more
+                pipe.close()  # type: ignore[union-attr]
 
 
 @pytest.fixture

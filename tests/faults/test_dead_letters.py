@@ -2,14 +2,14 @@
 
 import pytest
 from redis import Redis
-from test_failover import DURABLE, fallback, talk, texts, until  # noqa: F401  a fixture
+from test_failover import DURABLE, talk, texts, until
 
 from luni import SessionUpdate
 from luni.events import ReplayRefused
 
 
 @pytest.fixture
-def refused(own_server, run, namespace, fallback):  # noqa: F811  the fixture
+def refused(own_server, run, namespace, fallback):
     """Ana's change meets what another program has broken meanwhile; Bea's message meets nothing."""
     server, events = own_server(*DURABLE), []
     memory = run.open(server.url, namespace=namespace, fallback=fallback, on_event=events.append)

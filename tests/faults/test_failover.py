@@ -27,11 +27,6 @@ OUTAGES, THREADS = 60, 4
 KILLS = 2000
 
 
-@pytest.fixture
-def fallback(tmp_path):
-    return f"sqlite:///{tmp_path / 'local.db'}"
-
-
 def until(condition, seconds=15.0):
     deadline = time.monotonic() + seconds
     while not condition():

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from test_failover import DURABLE, KEPT, fallback, until  # noqa: F401  a fixture
+from test_failover import DURABLE, KEPT, until
 
 from luni import AsyncMemory, Memory
 from luni.backends.failover.journal import Journal
@@ -20,7 +20,7 @@ BUDGET = 15.0
 """Seconds that an end may take on a busy machine; it takes a hundredth of that."""
 
 
-def depth(fallback, namespace):  # noqa: F811  the fixture
+def depth(fallback, namespace):
     journal = Journal(journal_path(fallback), Settings(namespace=namespace))
     try:
         return journal.depth()
@@ -29,7 +29,7 @@ def depth(fallback, namespace):  # noqa: F811  the fixture
 
 
 @pytest.mark.parametrize("asleep", [False, True], ids=["down", "asleep"])
-def test_closing_amid_calls_in_an_outage_loses_nothing_that_was_acknowledged(own_server, namespace, fallback, asleep):  # noqa: F811
+def test_closing_amid_calls_in_an_outage_loses_nothing_that_was_acknowledged(own_server, namespace, fallback, asleep):
     """Each caller gets an answer or an error; each answer is in the journal, or on the server."""
     server = own_server(*DURABLE)
     memory = Memory.open(server.url, namespace=namespace, fallback=fallback, policies=KEPT)
@@ -66,7 +66,7 @@ def test_closing_amid_calls_in_an_outage_loses_nothing_that_was_acknowledged(own
     assert all_there(server, namespace, fallback, acknowledged)
 
 
-def all_there(server, namespace, fallback, acknowledged):  # noqa: F811  the fixture
+def all_there(server, namespace, fallback, acknowledged):
     with Memory.open(server.url, namespace=namespace, fallback=fallback, policies=KEPT) as memory:
         memory.session(tenant="shop", channel="web", user="wake").receive("wake", message_id="wake")
         until(lambda: not memory.health().degraded, 60)
@@ -79,7 +79,7 @@ def all_there(server, namespace, fallback, acknowledged):  # noqa: F811  the fix
 
 
 @pytest.mark.parametrize("asleep", [False, True], ids=["down", "asleep"])
-def test_an_event_loop_s_memory_closes_amid_calls_and_leaves_nobody_waiting(own_server, namespace, fallback, asleep):  # noqa: F811
+def test_an_event_loop_s_memory_closes_amid_calls_and_leaves_nobody_waiting(own_server, namespace, fallback, asleep):
     server = own_server(*DURABLE)
     acknowledged = []
 
@@ -118,7 +118,7 @@ def test_an_event_loop_s_memory_closes_amid_calls_and_leaves_nobody_waiting(own_
     assert all_there(server, namespace, fallback, acknowledged)
 
 
-def test_what_the_server_does_not_answer_before_the_end_goes_to_the_journal(own_server, namespace, fallback):  # noqa: F811
+def test_what_the_server_does_not_answer_before_the_end_goes_to_the_journal(own_server, namespace, fallback):
     server = own_server(*DURABLE)
 
     async def live():
@@ -162,7 +162,7 @@ def in_a_child(work):
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["healthy", "outage"])
-def test_a_forked_child_has_its_own_keeper_writer_and_connections(own_server, namespace, fallback, away):  # noqa: F811
+def test_a_forked_child_has_its_own_keeper_writer_and_connections(own_server, namespace, fallback, away):
     server = own_server(*DURABLE)
     memory = Memory.open(server.url, namespace=namespace, fallback=fallback, policies=KEPT)
     session, keeper = memory.session(tenant="shop", channel="web", user="ana"), memory._backend.keeper
@@ -194,7 +194,7 @@ def test_a_forked_child_has_its_own_keeper_writer_and_connections(own_server, na
     assert depth(fallback, namespace) == 0
 
 
-def test_a_child_that_does_nothing_keeps_nobody_from_replaying(own_server, namespace, fallback):  # noqa: F811
+def test_a_child_that_does_nothing_keeps_nobody_from_replaying(own_server, namespace, fallback):
     """It has its parent's descriptor of the replayer's lock, if it was forked amid a replay."""
     server = own_server(*DURABLE)
     memory = Memory.open(server.url, namespace=namespace, fallback=fallback, policies=KEPT)
@@ -221,7 +221,7 @@ def test_a_child_that_does_nothing_keeps_nobody_from_replaying(own_server, names
     memory.close()
 
 
-def test_a_child_forked_amid_an_outage_s_calls_is_not_stuck(namespace, fallback):  # noqa: F811
+def test_a_child_forked_amid_an_outage_s_calls_is_not_stuck(namespace, fallback):
     memory, going = Memory.open(NOWHERE, namespace=namespace, fallback=fallback, connect_timeout=0.3), True
 
     def talk(user):

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-import luni
 from luni import Memory
 
 WHO = {"tenant": "shop", "channel": "web"}
 LEASE = 1.0
 AT_ONCE = 50
-
-
-@pytest.fixture
-def worker():
-    """Starts programs of worker.py; what is left of them at the end is killed."""
-    started = []
-
-    def start(*arguments):
-        source = str(Path(luni.__file__).parents[1])
-        program = [sys.executable, "-W", "error", str(Path(__file__).parent / "worker.py"), *map(str, arguments)]
-        process = subprocess.Popen(
-            program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": source}
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
 
 
 @pytest.mark.parametrize("successor", [False, True], ids=["alone", "with a successor"])

@@ -6,16 +6,17 @@ import os
 import signal
 import sys
 import threading
+import time
 
 from luni import Memory, Policy
 from luni.errors import Fenced, LuniError
+from luni.events import Replayed
 
 WHO = {"tenant": "shop", "channel": "web"}
 
 
 def tell(word):
-    sys.stdout.write(f"{word}\n")
-    sys.stdout.flush()
+    os.write(1, f"{word}\n".encode())  # a whole line at once, whichever thread it is
 
 
 def answer_late(url, namespace, users, lease):
@@ -60,6 +61,29 @@ def converse(url, user, name):
             with session.turn(f"q-{name}-{number}", message_id=f"{name}-{number}") as turn:
                 turn.reply(f"a-{name}-{number}-1", f"a-{name}-{number}-2")
             tell(f"{name}-{number}")
+
+
+def speak(url, namespace, fallback, users, name):
+    """Append to sessions in turn, telling what is acknowledged and replayed, until nobody listens; then let it catch up."""
+    ended, number = threading.Event(), 0
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    policies = {"*": Policy(transcript_messages=2000)}
+    with Memory.open(url, namespace=namespace, fallback=fallback, policies=policies, on_event=_tell_of_replays) as memory:
+        while not ended.is_set():
+            number += 1
+            for user in users.split(","):
+                text = f"{user} hears {name} {number}"
+                memory.session(**WHO, user=user).append("system", text, message_id=text)
+                tell(f"said {text}")
+                ended.wait(0.005)
+        while memory.health().degraded:
+            time.sleep(0.02)
+
+
+def _tell_of_replays(event):
+    if isinstance(event, Replayed):
+        for name, count in event.counts.items():
+            tell(f"{name} {count}")
 
 
 def fork_after_connecting(url, namespace, loud):
@@ -117,6 +141,5 @@ def fork_amid_traffic(url, namespace, forks):
 
 
 if __name__ == "__main__":
-    {f.__name__: f for f in (answer_late, append, converse, fork_after_connecting, fork_amid_traffic)}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    programs = (answer_late, append, converse, speak, fork_after_connecting, fork_amid_traffic)
+    {program.__name__: program for program in programs}[sys.argv[1]](*sys.argv[2:])

@@ -107,10 +107,9 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._event = threading.Event()
         self._primary: Backend | None = None
-        self._clock_noted_at = self._looked_at = float("-inf")
-        self._bookings_looked_at, self._bookings_closed = float("-inf"), False
+        self._clock_noted_at = self._looked_at = self._bookings_looked_at = self._dead_counted_at = float("-inf")
+        self._bookings_closed = False
         self._dead: dict[Address, int] = {}
-        self._dead_counted_at = float("-inf")
 
     # what the flows ask and tell
 
@@ -121,7 +120,7 @@ class Keeper:
     def waits(self, address: Address) -> bool:
         """Whether something of this session is still to be replayed."""
         if self._thread is None:
-            self._start()
+            self.start()
         return self.journal.waits(address)
 
     def holds(self, lease: ops.Lease) -> bool:
@@ -187,7 +186,8 @@ class Keeper:
         """Let the thread look now."""
         self._event.set()
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Begin to look after the journal and the mirror, unless that was begun."""
         with self._waking:
             if self._thread is None and not self._closed:
                 self._recall_clock()
@@ -229,8 +229,17 @@ class Keeper:
                 self._round(self.replayer)
             except LuniError as error:
                 logger.warning("looking after the journal and the mirror failed: %s", type(error).__name__)
+                self._suspect()
             except Exception as error:  # noqa: BLE001  a background loop: it must go on
                 logger.error("looking after the journal and the mirror failed: %s", type(error).__name__)  # noqa: TRY400
+
+    def _suspect(self) -> None:
+        """Look whether the primary is why: where everything waits behind the journal, no call would notice."""
+        if not self.breaker.open:
+            try:
+                self.primary().ping()
+            except BackendError as error:
+                self.failed(error, 0.0)
 
     def _pause(self) -> float:
         if self.breaker.open:

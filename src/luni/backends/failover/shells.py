@@ -51,7 +51,11 @@ class FailoverBackend:
             return end.value
 
     def ping(self) -> None:
-        """Return if the primary answers; raise `Unavailable` at once while it is known to be away."""
+        """Return if the primary answers; raise `Unavailable` at once while it is known to be away.
+
+        What an earlier process has left in the journal is replayed although nobody says anything yet.
+        """
+        self.keeper.start()
         if self.keeper.away():
             raise Unavailable("the server is away; this host goes on from its own storage")
         try:
@@ -117,7 +121,11 @@ class AsyncFailoverBackend:
         return loop.run_in_executor(self._worker, self.keeper.locally, step.operation)
 
     async def ping(self) -> None:
-        """Return if the primary answers; raise `Unavailable` at once while it is known to be away."""
+        """Return if the primary answers; raise `Unavailable` at once while it is known to be away.
+
+        What an earlier process has left in the journal is replayed although nobody says anything yet.
+        """
+        self.keeper.start()
         if self.keeper.away():
             raise Unavailable("the server is away; this host goes on from its own storage")
         try:
