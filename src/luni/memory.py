@@ -243,7 +243,7 @@ class MemoryBase:
     @staticmethod
     def _reopened(backend: Any) -> bool:
         keeper = getattr(backend, "keeper", None)
-        return bool(keeper is not None and keeper.open_bookings())
+        return bool(keeper is not None and keeper.bookings.open())
 
     def _unwell(self, backend: Any, error: LuniError) -> Health:
         """The store does not answer: with a fallback the memory goes on, degraded."""

@@ -20,6 +20,7 @@ DAY = 24 * HOUR
 MAX_TTL = 30 * DAY
 """No session lives longer without activity, so a tenant's index can be pruned safely."""
 MAX_NAMESPACE = 64
+DEFAULT_NAMESPACE = "luni"
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,7 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data_dir: str = ""
     use_redis: bool | None = None
     redis_url: str = "redis://127.0.0.1:6379/0"
-    namespace: str = "luni"
+    namespace: str = DEFAULT_NAMESPACE
     ttl: float = 72 * HOUR
     lease: float = 60.0
     prompt_window: int | None = None

@@ -15,7 +15,7 @@ from redis import Redis
 
 from luni import Memory, Policy, SessionUpdate
 from luni.backends.failover.journal import Journal
-from luni.backends.failover.keeper import journal_path
+from luni.backends.failover.places import journal_path
 from luni.backends.redis.scripts import SCRIPTS
 from luni.errors import Degraded, Fenced, Indeterminate, LuniError
 from luni.events import Recovered, Replayed, StoreLost
@@ -293,7 +293,7 @@ def test_killed_writers_lose_nothing_they_acknowledged(own_server, namespace, fa
             with os.fdopen(reader, "rb") as said:
                 acknowledged |= set(said.read().decode().split("\n")[:-1])
             kills += 1
-    journal = Journal(journal_path(fallback), Settings(namespace=namespace))
+    journal = Journal(journal_path(fallback, namespace), Settings(namespace=namespace))
     standing = journal.standing()
     journal.close()
     server.start()

@@ -11,7 +11,7 @@ from test_failover import DURABLE, KEPT, until
 
 from luni import AsyncMemory, Memory
 from luni.backends.failover.journal import Journal
-from luni.backends.failover.keeper import journal_path
+from luni.backends.failover.places import journal_path
 from luni.errors import LuniError
 from luni.settings import Settings
 
@@ -21,7 +21,7 @@ BUDGET = 15.0
 
 
 def depth(fallback, namespace):
-    journal = Journal(journal_path(fallback), Settings(namespace=namespace))
+    journal = Journal(journal_path(fallback, namespace), Settings(namespace=namespace))
     try:
         return journal.depth()
     finally:

@@ -10,12 +10,13 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from outages import KEEPING, LONG, caught_up, misplaced, reaches, told
+from outages import KEEPING, LONG, caught_up, reaches, told
 
 from luni import Memory
 from luni.backends.failover.journal import Journal
-from luni.backends.failover.keeper import journal_path
+from luni.backends.failover.places import journal_path
 from luni.events import FailedOver
+from luni.ops.chaos_verdict import misplaced
 from luni.settings import Settings
 
 WHO = {"tenant": "shop", "channel": "web"}
@@ -24,7 +25,7 @@ KILLS, SESSIONS, EACH = 12, 40, 24
 
 @pytest.fixture
 def journal(fallback, namespace):
-    found = Journal(journal_path(fallback), Settings(namespace=namespace))
+    found = Journal(journal_path(fallback, namespace), Settings(namespace=namespace))
     yield found
     found.close()
 

@@ -56,6 +56,9 @@ class Judge:
     def bookings_closed(self):
         return self._closed
 
+    def expects(self, met):
+        return met.generation != "another"
+
     def noted(self, operation, result):
         self.answers.append((operation, result))
 
@@ -252,7 +255,19 @@ def test_nobody_books_on_a_server_that_has_lost_data():
     assert steps == []
     assert isinstance(result, Degraded)
     assert "luni bookings reconcile" in str(result)
-    assert drive(executing(Judge(), change), "cancelled") == ([Ask(change)], "cancelled")
+    steps, result = drive(executing(Judge(), change), ops.Acquainted("known", ""), "cancelled")
+    assert (steps[1:], result) == ([Ask(change)], "cancelled")
+
+
+def test_nobody_books_on_a_server_that_was_not_looked_at():
+    """It may be back empty: what it has lost could be the booking that is in the way."""
+    steps, result = drive(executing(Judge(), booking()), ops.Acquainted("another", ""))
+    assert [type(step.operation) for step in steps] == [ops.Acquaint]
+    assert isinstance(result, Degraded)
+    steps, result = drive(
+        executing(Judge(patient=True), booking()), ops.Acquainted("known", ""), UNKNOWN, ops.Acquainted("another", "")
+    )
+    assert result is UNKNOWN, "it may have happened: that is not a refusal"
 
 
 # what the primary has refused for good

@@ -53,7 +53,7 @@ class Bury(Erasing, frozen=True, kw_only=True):
 
 
 class Tombstones(Erasing, frozen=True, kw_only=True):
-    """Read when this person was last erased, alone or with the whole tenant. Writes nothing."""
+    """Read when this person was last erased, alone or with the whole tenant; without a tenant, anybody. Writes nothing."""
 
 
 class Traces(Erasing, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from luni.backends.failover.journal import Journal, Standing
-from luni.backends.failover.keeper import journal_path
+from luni.backends.failover.places import journal_path, mirror_url
 from luni.backends.sqlite.connection import path_of
 from luni.errors import ConfigError, LuniError
 from luni.ops.lasting import file_system, lost_when
@@ -41,7 +41,8 @@ def look(settings: Settings) -> Fallback:
         return Fallback(configured=False)
     if settings.url.startswith("sqlite:"):
         raise ConfigError("fallback: belongs to a server's URL; an embedded store has nothing to fall back from")
-    journal, mirror = Path(journal_path(settings.fallback)).absolute(), Path(path_of(settings.fallback)).absolute()
+    journal = Path(journal_path(settings.fallback, settings.namespace)).absolute()
+    mirror = Path(path_of(mirror_url(settings.fallback, settings.namespace))).absolute()
     warnings, standing = _of_the_place(journal, mirror), Standing()
     if journal.exists():
         try:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from luni.backends.failover.journal import Journal, Listed, Standing
-from luni.backends.failover.keeper import journal_path
+from luni.backends.failover.places import journal_path
 from luni.errors import ConfigError
 from luni.ops.screens import heading, name
 from luni.ops.store import NotFound, settings_for
@@ -46,7 +46,7 @@ def _opened(fallback: str | None) -> Iterator[Journal]:
     place = fallback or settings.fallback
     if not place:
         raise ConfigError("there is no fallback, so there is no journal: set USE_REDIS=1 or LUNI_FALLBACK, or give --fallback")
-    path = journal_path(place)
+    path = journal_path(place, settings.namespace)
     if not Path(path).exists():
         raise NotFound(f"{path} is not there yet: nothing has ever had to wait")
     found = Journal(path, msgspec.structs.replace(settings, fallback=place))

@@ -27,6 +27,11 @@ _CLOSED = (
     "looked and said so: luni bookings reconcile"
 )
 
+_ANOTHER = (
+    "the server is another one than a moment ago, and may have lost bookings: nothing is booked until that was looked at, "
+    "which takes a few seconds"
+)
+
 
 class Ask(msgspec.Struct, frozen=True):
     """Execute this operation on the primary."""
@@ -60,6 +65,9 @@ class Judge(Protocol):
 
     def bookings_closed(self) -> bool:
         """Whether the primary has lost data, and nobody has looked at the bookings yet."""
+
+    def expects(self, met: ops.Acquainted) -> bool:
+        """Whether this is the primary that was looked at, and not one that may have lost data since."""
 
     def dead_letters(self, address: Address) -> int:
         """How many operations of this session the primary has refused for good."""
@@ -108,12 +116,15 @@ def _executing(judge: Judge, operation: ops.Operation, monotonic: Callable[[], f
     while not judge.away():
         began = monotonic()
         try:
-            result = yield Ask(operation)
+            expected = not isinstance(operation, ops.Change) or judge.expects((yield Ask(ops.Acquaint(proposed=wire.new_id()))))
+            result = (yield Ask(operation)) if expected else None
         except (Unavailable, Indeterminate) as failure:
             first, error = error is None, _graver(failure, error)
             if not judge.failed(failure, monotonic() - began) or not first:
                 break
         else:
+            if not expected:
+                raise error if isinstance(error, Indeterminate) else Degraded(_ANOTHER)
             judge.noted(operation, result)
             return result
     return (yield from _locally(operation, error))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
 from pathlib import Path
 
 from luni.errors import Unavailable
@@ -26,7 +25,6 @@ class Flag:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._opening = threading.Lock()
         self._map: mmap.mmap | None = None
 
     def value(self) -> bytes:
@@ -40,20 +38,19 @@ class Flag:
         shared[:_BYTES] = os.urandom(_BYTES)
 
     def _open(self) -> mmap.mmap:
-        with self._opening:
-            if self._map is None:
-                try:
-                    self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                    try:
-                        if os.fstat(file).st_size < _BYTES:
-                            os.ftruncate(file, _BYTES)
-                        self._map = mmap.mmap(file, _BYTES)
-                    finally:
-                        os.close(file)
-                except OSError as error:
-                    raise Unavailable(f"{self._path.name} cannot be opened: {error.strerror}") from None
-            return self._map
+        """Two threads may do so at the same time: either sees what the other does. A lock could be forked while it is held."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if os.fstat(file).st_size < _BYTES:
+                    os.ftruncate(file, _BYTES)
+                self._map = shared = mmap.mmap(file, _BYTES)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise Unavailable(f"{self._path.name} cannot be opened: {error.strerror}") from None
+        return shared
 
     def close(self) -> None:
         """Let go of the file. Whoever is just looking at it keeps it."""

@@ -11,6 +11,7 @@ import msgspec
 from luni import operations as ops
 from luni import wire
 from luni.backends.failover.deciding import MEETINGS, Ask, Step
+from luni.backends.failover.gate import known_as
 from luni.backends.failover.merging import NO_LIMIT, Session
 from luni.backends.failover.texts import Order, name_of, numbered, order_of
 from luni.errors import BackendError, Damaged, Indeterminate, Unavailable
@@ -24,7 +25,6 @@ __all__ = ["Healer", "healed", "healing", "lacks"]
 
 logger = logging.getLogger("luni")
 
-CLOSED = "closed"
 Texts = Sequence[bytes]
 
 
@@ -220,6 +220,12 @@ class Healer:
         """
         keeper = self._keeper
         identity, noted = self._identity(), keeper.journal.note("server")
+        another = identity.partition(" ")[0] != noted.partition(" ")[0]
+        if keeper.belonging.judge(another=bool(noted) and another):
+            if identity != self._met:
+                logger.error("the fallback belongs to another server: nothing is kept for an outage until this one has its own")
+            self._met = identity
+            return
         if identity == self._met or not noted or (identity == noted and not self._met):
             if not noted:
                 keeper.journal.write_note("server", identity)
@@ -233,23 +239,30 @@ class Healer:
             self._heal(own, emptied=emptied)
         if alone or identity == noted:  # else the other process may not come to its end
             self._met = identity
+        keeper.bookings.doubt()
+
+    def expects(self, met: ops.Acquainted) -> bool:
+        """Whether this is the server that was met, or none was met yet; what it may have lost was looked at, then."""
+        expected = self._met or self._keeper.journal.note("server")
+        return not expected or known_as(met) == expected
 
     def knows(self) -> bool:
         """Whether the primary is still the one that was met: what it shows is to be believed."""
         return self._identity() == self._met
 
     def _identity(self) -> str:
-        met: ops.Acquainted = self._keeper.primary().execute(ops.Acquaint(proposed=wire.new_id()))
-        return f"{met.generation} {met.run_id}"
+        return known_as(self._keeper.primary().execute(ops.Acquaint(proposed=wire.new_id())))
 
     def _heal_all(self, identity: str, *, emptied: bool) -> None:
         keeper, sessions, messages, passed = self._keeper, 0, 0, 0
+        if emptied:
+            keeper.bookings.close()
         while addresses := keeper.local.addresses(passed):
             passed += len(addresses)
             found = self._heal(addresses, emptied=emptied)
             sessions, messages = sessions + found[0], messages + found[1]
         if emptied or sessions:
-            keeper.close_bookings()
+            keeper.bookings.close()
             logger.error("the server has lost data it had acknowledged: %d sessions were healed from the mirror", sessions)
             emit(keeper.hook, StoreLost("empty" if emptied else "older", sessions, messages))
         keeper.journal.write_note("server", identity)

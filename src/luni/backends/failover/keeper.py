@@ -11,29 +11,28 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from luni import operations as ops
 from luni.backends.base import Backend
 from luni.backends.failover.breaker import Breaker, ServerClock
 from luni.backends.failover.deciding import Step
 from luni.backends.failover.forking import tell_of_forks
-from luni.backends.failover.healing import CLOSED, Healer
+from luni.backends.failover.gate import Belonging, BookingGate
+from luni.backends.failover.healing import Healer
 from luni.backends.failover.journal import Journal, Standing
 from luni.backends.failover.local import Local
+from luni.backends.failover.places import journal_path, mirror_url
 from luni.backends.failover.replaying import Replayer
 from luni.backends.failover.stories import story_of
+from luni.backends.failover.sweeping import Sweeper
 from luni.backends.failover.tails import MOST_SESSIONS, NOTED, Noted, Tails
-from luni.backends.sqlite.connection import path_of
-from luni.errors import BackendError, ConfigError, Indeterminate, InvalidInput, LuniError, Unavailable
+from luni.errors import BackendError, Indeterminate, LuniError, Unavailable
 from luni.events import FailedOver, Hook, Recovered, emit
 from luni.models import Address
 from luni.settings import Settings
 
-__all__ = ["Keeper", "impatient", "journal_path"]
+__all__ = ["Keeper"]
 
 logger = logging.getLogger("luni")
 
@@ -55,26 +54,6 @@ MOST_FLAGGED = 10_000
 """How many sessions with dead entries are told as such, those with the newest ones."""
 
 
-def impatient(settings: Settings) -> Settings:
-    """Return the settings for the primary alone: a call must not wait longer than it takes to go on locally."""
-    most = settings.failover_after
-    return msgspec.structs.replace(
-        settings, fallback="", timeout=min(settings.timeout, most), connect_timeout=min(settings.connect_timeout, most)
-    )  # fmt: skip
-
-
-def journal_path(fallback: str) -> str:
-    """Return where the journal of a fallback is: beside it. Raises `ConfigError` if the fallback is no file."""
-    try:
-        place = path_of(fallback)
-    except (ConfigError, InvalidInput):
-        place = ""
-    if not place:
-        raise ConfigError("fallback: must be a file, sqlite:///relative.db or sqlite:////absolute.db: memory loses everything")
-    path = Path(place)
-    return str(path.with_name(f"{path.stem}.journal{path.suffix}"))
-
-
 def _no_eraser(_tenant: str, _user: str, _at_ms: int, _execute: Callable[[ops.Operation], Any]) -> Any:
     raise Unavailable("nobody has said how to erase")
 
@@ -85,9 +64,9 @@ class Keeper:
     def __init__(self, settings: Settings, primary: Callable[[], Backend], hook: Hook | None) -> None:
         self.settings, self.hook = settings, hook
         self._open_primary = primary
-        self.journal = Journal(journal_path(settings.fallback), settings)
+        self.journal = Journal(journal_path(settings.fallback, settings.namespace), settings)
         self.clock = ServerClock()
-        self.local = Local(settings.fallback, settings, self.clock, self.journal)
+        self.local = Local(mirror_url(settings.fallback, settings.namespace), settings, self.clock, self.journal)
         self.eraser: Callable[[str, str, int, Callable[[ops.Operation], Any]], Any] = _no_eraser
         self._closed = self._shut = False
         self._begin()
@@ -101,14 +80,15 @@ class Keeper:
         self.replayer = Replayer(self)
         self.breaker = Breaker(self.settings.failover_after)
         self.tails = Tails()
-        self.healer = Healer(self)
+        self.healer, self.sweeper = Healer(self), Sweeper(self)
         self._writers: set[str] = set()
         self._erasing: set[tuple[str, str]] = set()
         self._thread: threading.Thread | None = None
         self._event = threading.Event()
         self._primary: Backend | None = None
-        self._clock_noted_at = self._looked_at = self._bookings_looked_at = self._dead_counted_at = float("-inf")
-        self._bookings_closed = False
+        self.bookings = BookingGate(self.journal)
+        self.belonging = Belonging(self.journal, self.settings.url)
+        self._clock_noted_at = self._looked_at = self._dead_counted_at = float("-inf")
         self._dead: dict[Address, int] = {}
 
     # what the flows ask and tell
@@ -121,12 +101,23 @@ class Keeper:
         """Whether something of this session is still to be replayed."""
         if self._thread is None:
             self.start()
-        return self.journal.waits(address)
+        return not self.belonging.foreign and self.journal.waits(address)
 
     def holds(self, lease: ops.Lease) -> bool:
         """Whether this turn was opened on this host while the primary was away: its opening waits in the journal."""
         writer, _, rest = lease.owner_id.partition(".")
         return self.journal.has(lease.address, writer, int(rest.partition(".")[0] or 0))
+
+    def bookings_closed(self) -> bool:
+        """Whether the primary has lost data, and nobody has looked at the bookings yet."""
+        return self.bookings.closed()
+
+    def expects(self, met: ops.Acquainted) -> bool:
+        """Whether this is the primary that was looked at; if not, it is looked at now."""
+        expected = self.healer.expects(met)
+        if not expected:
+            self.wake()
+        return expected
 
     def dead_letters(self, address: Address) -> int:
         """How many operations of this session the primary has refused for good; at most a few seconds old."""
@@ -161,6 +152,7 @@ class Keeper:
 
     def locally(self, operation: ops.Operation) -> Any:
         """Execute an operation on what this host has, and journal it."""
+        self.belonging.check()
         with self._quiet:
             if self._shut:
                 raise Unavailable("the memory was closed")
@@ -191,6 +183,7 @@ class Keeper:
         with self._waking:
             if self._thread is None and not self._closed:
                 self._recall_clock()
+                self.belonging.recall()
                 self._thread = threading.Thread(target=self._run, name="luni-failover", daemon=True)
                 self._thread.start()
                 self.wake()  # which server this is has to be known before it goes away
@@ -259,6 +252,10 @@ class Keeper:
             with replayer.alone() as alone:
                 self.healer.look(alone=alone)
                 self._looked_at = time.monotonic()
+                if self.belonging.foreign:
+                    return
+                if alone:
+                    self.sweeper.look()
                 for tenant, user, at_ms in self.journal.owed_erasures() if alone else ():
                     if (tenant, user) not in self._erasing and at_ms <= self.clock.time_ms() - ERASING_MS:
                         self._erase_there(tenant, user, at_ms)
@@ -353,28 +350,6 @@ class Keeper:
         there = self.eraser(tenant, user, at_ms, self.primary().execute)
         self.journal.erasure_is_done(tenant, user, at_ms or there.ms)
         return there
-
-    # bookings on a server that has lost data
-
-    def close_bookings(self) -> None:
-        """Bookings may be among what the server has lost: nobody books before somebody has looked."""
-        self.journal.write_note("bookings", CLOSED)
-        self._bookings_looked_at = float("-inf")
-
-    def open_bookings(self) -> bool:
-        """Somebody has looked: bookings go on. Return whether they were closed."""
-        closed = self.journal.note("bookings") == CLOSED
-        if closed:
-            self.journal.write_note("bookings", "")
-        self._bookings_looked_at = float("-inf")
-        return closed
-
-    def bookings_closed(self) -> bool:
-        """Whether the server has lost data since somebody looked; at most a second old."""
-        if time.monotonic() - self._bookings_looked_at > 1.0:
-            self._bookings_looked_at = time.monotonic()
-            self._bookings_closed = self.journal.note("bookings") == CLOSED
-        return self._bookings_closed
 
     def standing(self) -> Standing:
         """Return how the journal stands."""

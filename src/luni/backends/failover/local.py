@@ -164,8 +164,12 @@ class Local:
 
     def erased_at(self, address: Address) -> int:
         """Return when this person, or the tenant, was last erased here (ms)."""
+        return self.erased_before(address.tenant, address.user)
+
+    def erased_before(self, tenant: str, user: str) -> int:
+        """The same, by their names."""
         with self._store.transaction() as tables:
-            return erased_at(tables, address)
+            return erasure.tombstones(tables, ops.Tombstones(tenant=tenant, user=user)).ms
 
     def replayable(self, address: Address, limit: int) -> list[Kept] | None:
         """Return the oldest entries of a session; ``None`` while a turn of it is open here.

@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from luni.backends.failover.deciding import Ask, Step, executing
-from luni.backends.failover.keeper import CLOSING_SECONDS, Keeper, impatient
+from luni.backends.failover.keeper import CLOSING_SECONDS, Keeper
+from luni.backends.failover.places import impatient
 from luni.errors import BackendError, LuniError, Unavailable
 
 if TYPE_CHECKING:

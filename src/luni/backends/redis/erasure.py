@@ -29,7 +29,7 @@ def _bury(namespace: str, op: ops.Bury) -> Call:
 
 
 def _tombstones(namespace: str, op: ops.Tombstones) -> Call:
-    whose: list[Arg] = [_who(op.tenant, user) for user in dict.fromkeys(("", op.user))]
+    whose: list[Arg] = [_who(op.tenant, user) for user in dict.fromkeys(("", op.user))] if op.tenant else []
     return Call(SCRIPTS["tombstones"], keys.tombstone_keys(namespace), whose)
 
 
