@@ -101,7 +101,7 @@ def judge(what, url, namespace, said, **counts):
             export = direct.session(**WHO, user=user).export()
             found[user] = [message.text for message in export.transcript]
             for one in speakers:
-                numbers = misplaced(one, [text for text in found[user] if text in set(one)])
+                numbers = [len(bad) for bad in misplaced(one, [text for text in found[user] if text in set(one)])]
                 lost, twice, late = lost + numbers[0], twice + numbers[1], late + numbers[2]
             unheard += len(set(found[user]) - set(itertools.chain(*speakers)))
             assert len(set(found[user])) == len(found[user]) == export.info.message_count
