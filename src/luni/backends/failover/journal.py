@@ -92,7 +92,7 @@ class Journal:
 
     @contextmanager
     def _writing(self, *, adding: bool = False) -> Iterator[Any]:
-        with self._connection() as connection:
+        with self._connection() as connection, self._connections.line:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection

@@ -19,7 +19,6 @@ import msgspec
 from luni import operations as ops
 from luni.backends.base import Backend
 from luni.backends.failover.breaker import Breaker, ServerClock
-from luni.backends.failover.deciding import Step
 from luni.backends.failover.forking import tell_of_forks
 from luni.backends.failover.healing import CLOSED, Healer
 from luni.backends.failover.journal import Journal, Standing
@@ -87,7 +86,7 @@ class Keeper:
         self.clock = ServerClock()
         self.local = Local(settings.fallback, settings, self.clock, self.journal)
         self.eraser: Callable[[str, str, int, Callable[[ops.Operation], Any]], Any] = _no_eraser
-        self._closed = self._shut = False
+        self.closed = self._shut = False
         self._begin()
         tell_of_forks(self)
 
@@ -186,7 +185,7 @@ class Keeper:
     def start(self) -> None:
         """Begin to look after the journal and the mirror, unless that was begun."""
         with self._waking:
-            if self._thread is None and not self._closed:
+            if self._thread is None and not self.closed:
                 self._recall_clock()
                 self._thread = threading.Thread(target=self._run, name="luni-failover", daemon=True)
                 self._thread.start()
@@ -203,23 +202,8 @@ class Keeper:
             self._primary = self._open_primary()
         return self._primary
 
-    def driven(self, flow: Step) -> Any:
-        """Run a flow on the primary."""
-        primary = self.primary()
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = primary.execute(step.operation)
-                except LuniError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value
-
     def _run(self) -> None:
-        while not self._closed:
+        while not self.closed:
             self._event.wait(self._pause())
             self._event.clear()
             try:
@@ -248,7 +232,7 @@ class Keeper:
         self.journal.doubt()
         if self.breaker.open:
             self.absorbed(seconds=ABSORBING_SECONDS)
-            if self._closed or time.monotonic() < self.breaker.probe_at:
+            if self.closed or time.monotonic() < self.breaker.probe_at:
                 return
             self._probe()
         if not self.breaker.open and (len(self.tails) or self.journal.sessions(1) or self._looks_again()):
@@ -380,7 +364,7 @@ class Keeper:
 
         What has not been put into the mirror goes there now, as far as that is quick.
         """
-        self._closed = True
+        self.closed = True
         self.wake()
         thread, self._thread = self._thread, None
         if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():
