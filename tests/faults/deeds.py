@@ -39,8 +39,8 @@ def _read(run: Run, turn: Any) -> tuple[Any, ...]:
     return (turn.state, turn.attempt, turn.new_session, turn.should_reply, [m.text for m in turn.messages], shown)
 
 
-def _open(run: Run, session: Any, _: Any) -> Any:
-    return _read(run, run(session.turn("hello", message_id="m1").open()))
+def _open(run: Run, session: Any, turn: Any) -> Any:
+    return _read(run, run(turn.open()))
 
 
 def _reply(run: Run, session: Any, turn: Any) -> Any:
@@ -86,7 +86,7 @@ def _received(run: Run, session: Any) -> None:
 
 DEEDS = {
     "receive": Deed("accept", _receive),
-    "open": Deed("accept", _open),
+    "open": Deed("accept", _open, lambda _run, session: session.turn("hello", message_id="m1")),
     "reply": Deed("reply", _reply, _opened),
     "reply-kept": Deed("reply", _reply, _opened_and_overtaken),
     "skip": Deed("reply", _skip, _opened),

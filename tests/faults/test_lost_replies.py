@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from deeds import DEEDS, state
+from outages import caught_up, reaches
 
+from luni.backends.failover import breaker
 from luni.backends.redis.scripts import SCRIPTS
-from luni.errors import Indeterminate, Unavailable
+from luni.errors import Degraded, Indeterminate, Unavailable
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
@@ -137,3 +139,47 @@ def test_a_lost_reply_of_a_release_still_releases(server, proxy_to, run, namespa
     run(turn.close())
     again = run(session.turn("hello", message_id="m1").open())
     assert (again.state, again.attempt) == ("open", 2)
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """A server that is back is found at once: for tests with many outages."""
+    monkeypatch.setattr(breaker, "FIRST_PROBE", 0.02)
+    return {"mirror_interval": 0.1}
+
+
+@pytest.mark.parametrize("name", DEEDS)
+def test_lost_replies_in_a_row_leave_one_effect_with_a_fallback(
+    server, proxy_to, run, namespace, somebody, fallback, soon, name
+):
+    """Up to ten: those of the call, then of whatever tries to catch up. What counts is on the server afterwards."""
+    deed, proxy = DEEDS[name], proxy_to(server)
+    direct = run.open(server.url, namespace=namespace)
+    through = run.open(proxy.url, namespace=namespace, fallback=fallback, **soon)
+    session, prepared = begun(deed, run, direct, somebody())
+    deed.act(run, session, prepared)
+    if hasattr(prepared, "close"):
+        run(prepared.close())
+    undisturbed = state(run, session)
+    for lost in range(1 if run.kind == "sync" else 2, 11, 2):
+        session, prepared = begun(deed, run, through, somebody())
+        proxy.match(SCRIPTS[deed.script].sha if lost < 3 else b"EVALSHA", times=lost)
+        try:
+            deed.act(run, session, prepared)
+            done = True
+        except (Degraded, Indeterminate):
+            assert name in UNPROMISED, "the journal would have taken it"
+            done = False
+        reaches(lambda: proxy.matches > lost, 0.1)  # noqa: B023
+        assert proxy.matches, "the fault was not met"
+        proxy.passing()
+        if hasattr(prepared, "close"):  # a session with a turn open here is not replayed
+            run(prepared.close())
+        assert caught_up(through, run)
+        if not done:  # the caller does it again
+            deed.act(run, session, prepared)
+        assert state(run, direct.session(tenant="shop", channel="web", user=session.user)) == undisturbed, lost
+
+
+UNPROMISED = {"load", "update-new"}
+"""What no host alone takes in an outage: a whole history, and a change of a session that it does not know."""

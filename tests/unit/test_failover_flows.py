@@ -6,6 +6,7 @@ import pytest
 from luni import operations as ops
 from luni import wire
 from luni.backends.failover.deciding import MEETINGS, Ask, Locally, catching_up, executing
+from luni.backends.failover.driving import driven, driven_together
 from luni.backends.failover.entries import Entry
 from luni.backends.failover.healing import healing
 from luni.backends.failover.merging import merged
@@ -441,3 +442,56 @@ def test_nobody_who_was_erased_is_healed():
 def test_what_waits_in_the_journal_is_not_lacking():
     _, result = drive(healing(ANA, STORED, {"w.1"}), Tombstone(0), dumped())
     assert result is None
+
+
+class Primary:
+    """Answers each operation with its address, or with what it is to fail with; remembers what it was asked together."""
+
+    def __init__(self, failing=()):
+        self.failing, self.asked = dict(failing), []
+
+    def execute(self, operation):
+        self.asked.append([operation.address.user])
+        return self._answer(operation)
+
+    def _answer(self, operation):
+        if operation.address.user in self.failing:
+            raise self.failing[operation.address.user]
+        return operation.address.user
+
+
+class Pipelining(Primary):
+    def execute_all(self, operations):
+        self.asked.append([operation.address.user for operation in operations])
+        if "everybody" in self.failing:
+            raise self.failing["everybody"]
+        return [self.failing.get(operation.address.user, operation.address.user) for operation in operations]
+
+
+def asking(user, times):
+    """A flow that asks so many times."""
+    heard = ""
+    for _ in range(times):
+        heard += yield Ask(ops.Read(address=Address("shop", "web", user)))
+    return heard
+
+
+def test_flows_side_by_side_ask_together_and_end_each_in_its_time():
+    primary = Pipelining()
+    assert driven_together(primary, [asking("a", 2), asking("b", 0), asking("c", 3)]) == ["aa", "", "ccc"]
+    assert primary.asked == [["a", "c"], ["a", "c"], ["c"]]
+
+
+@pytest.mark.parametrize("kind", [Primary, Pipelining])
+def test_what_one_flow_fails_with_is_its_own(kind):
+    broken = Damaged("unreadable")
+    assert driven_together(kind({"b": broken}), [asking("a", 2), asking("b", 2), asking("c", 1)]) == ["aa", broken, "c"]
+    with pytest.raises(Damaged):
+        driven(kind({"b": broken}), asking("b", 1))
+
+
+def test_a_primary_that_is_away_is_not_waited_for_by_each_flow():
+    primary = Primary({"b": AWAY})
+    assert driven_together(primary, [asking("a", 2), asking("b", 1), asking("c", 1)]) == ["aa", AWAY, AWAY]
+    assert primary.asked == [["a"], ["b"], ["a"]]
+    assert driven_together(Pipelining({"everybody": AWAY}), [asking("a", 2), asking("b", 1)]) == [AWAY, AWAY]

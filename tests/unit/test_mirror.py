@@ -152,6 +152,25 @@ def test_a_lease_that_ran_out_in_the_mirror_alone_is_held(local, served, clock):
     assert local.state(ANA).lease_end_ms > clock.time_ms() + LEASE / 2
 
 
+def test_what_is_taken_in_twice_gives_no_lease_back_that_is_over(local, served, clock):
+    """By the keeper's thread, while the call that it comes from replies: what was noted is older than the reply."""
+    served.hear("one")
+    opened = served.open()
+    local.keep(ANA, served.dump(), leased_by=(served.writer,))
+    served.tails.clear()
+    clock.advance(50)
+    served.renew(opened.token, served.seq)
+    clock.advance(15)
+    story = story_of(served.tails.of(ANA))
+    reply = ops.Reply(
+        address=ANA, writer=served.writer, seq=9, session_id="s1", ttl_ms=TTL, owner_id=f"{served.writer}.2.x",
+        token=opened.token, cut=opened.cut, lease_ms=LEASE, outcome="s", drafts=(),
+    )  # fmt: skip
+    assert local.execute(reply, story).state == "released"
+    local.absorb(ANA, story)
+    assert local.state(ANA).lease == "", "nobody could speak, or replay, before that lease ends"
+
+
 def test_what_is_noted_while_the_mirror_is_brought_up_stays_noted(served):
     served.hear("one")
     taken = served.tails.of(ANA)
@@ -176,11 +195,11 @@ def test_another_process_s_snapshot_leaves_this_host_s_lease(local, served):
 def test_a_session_with_a_turn_open_here_is_not_replayed(local, served, clock):
     served.store = local
     served.hear("one")
-    assert [kept.entry.operation.seq for kept in local.replayable(ANA, 10)] == [1]
+    assert [kept.entry.operation.seq for kept in local.replayable(ANA, 10).kept] == [1]
     served.open()
     assert local.replayable(ANA, 10) is None
     clock.advance(LEASE / 1000 + 1)
-    assert len(local.replayable(ANA, 10)) == 2
+    assert len(local.replayable(ANA, 10).kept) == 2
 
 
 def test_folding_in_an_outage_is_no_sign_of_a_loss(local, served, clock):

@@ -11,6 +11,7 @@ import msgspec
 from luni import operations as ops
 from luni import wire
 from luni.backends.failover.deciding import MEETINGS, Ask, Step
+from luni.backends.failover.driving import driven
 from luni.backends.failover.gate import known_as
 from luni.backends.failover.merging import NO_LIMIT, Session
 from luni.backends.failover.texts import Order, name_of, numbered, order_of
@@ -275,7 +276,7 @@ class Healer:
             before: list[int] = []
             try:
                 waiting = keeper.journal.operations(address)
-                state = keeper.driven(_counted(healing(address, mirror, waiting, emptied=emptied), before))
+                state = driven(keeper.primary(), _counted(healing(address, mirror, waiting, emptied=emptied), before))
             except (Unavailable, Indeterminate):
                 raise  # away again: everything is looked at again
             except (BackendError, Damaged) as error:

@@ -20,7 +20,7 @@ from luni import operations as ops
 from luni.backends.failover.entries import Entry, decode, encode
 from luni.backends.failover.flag import Flag
 from luni.backends.sqlite.connection import Connections, Schema, translated
-from luni.errors import Damaged
+from luni.errors import Damaged, Indeterminate
 from luni.models import Address, Discreet
 from luni.settings import Settings
 
@@ -92,19 +92,25 @@ class Journal:
 
     @contextmanager
     def _writing(self, *, adding: bool = False) -> Iterator[Any]:
-        with self._connection() as connection:
+        with self._connection() as connection, self._connections.line:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
                 if adding:
                     self._flag.change()
-                connection.execute("COMMIT")
+                self._commit(connection)
                 if adding:
                     self._flag.change()
             except BaseException:
                 if not connection.get_autocommit():
                     connection.execute("ROLLBACK")
                 raise
+
+    def _commit(self, connection: Any) -> None:
+        try:
+            connection.execute("COMMIT")
+        except apsw.IOError:  # what was written and not confirmed is there for a process that finds it after this one has died
+            raise Indeterminate(f"{self.place}: the disk failed during a write") from None
 
     def _key(self, address: Address) -> tuple[str, str, str, str]:
         return self._namespace, address.tenant, address.channel, address.user
@@ -131,7 +137,10 @@ class Journal:
             return connection.execute(select, (*self._key(address), writer, seq)).fetchone() is not None
 
     def add(self, entry: Entry) -> None:
-        """Keep an entry; when this returns, the disk has it. Raises `Unavailable` if it cannot be kept."""
+        """Keep an entry; when this returns, the disk has it. Raises `Unavailable` if it cannot be kept.
+
+        `Indeterminate` if the disk fails to confirm it: it is not there now, and would be if this process died at once.
+        """
         operation = entry.operation
         writer, seq = (operation.writer, operation.seq) if isinstance(operation, ops.Write) else ("", 0)
         body, checksum = encode(entry)

@@ -16,7 +16,6 @@ from typing import Any
 from luni import operations as ops
 from luni.backends.base import Backend
 from luni.backends.failover.breaker import Breaker, ServerClock
-from luni.backends.failover.deciding import Step
 from luni.backends.failover.forking import tell_of_forks
 from luni.backends.failover.gate import Belonging, BookingGate
 from luni.backends.failover.healing import Healer
@@ -68,7 +67,7 @@ class Keeper:
         self.clock = ServerClock()
         self.local = Local(mirror_url(settings.fallback, settings.namespace), settings, self.clock, self.journal)
         self.eraser: Callable[[str, str, int, Callable[[ops.Operation], Any]], Any] = _no_eraser
-        self._closed = self._shut = False
+        self.closed = self._shut = False
         self._begin()
         tell_of_forks(self)
 
@@ -181,7 +180,7 @@ class Keeper:
     def start(self) -> None:
         """Begin to look after the journal and the mirror, unless that was begun."""
         with self._waking:
-            if self._thread is None and not self._closed:
+            if self._thread is None and not self.closed:
                 self._recall_clock()
                 self.belonging.recall()
                 self._thread = threading.Thread(target=self._run, name="luni-failover", daemon=True)
@@ -199,23 +198,8 @@ class Keeper:
             self._primary = self._open_primary()
         return self._primary
 
-    def driven(self, flow: Step) -> Any:
-        """Run a flow on the primary."""
-        primary = self.primary()
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = primary.execute(step.operation)
-                except LuniError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as end:
-            return end.value
-
     def _run(self) -> None:
-        while not self._closed:
+        while not self.closed:
             self._event.wait(self._pause())
             self._event.clear()
             try:
@@ -244,7 +228,7 @@ class Keeper:
         self.journal.doubt()
         if self.breaker.open:
             self.absorbed(seconds=ABSORBING_SECONDS)
-            if self._closed or time.monotonic() < self.breaker.probe_at:
+            if self.closed or time.monotonic() < self.breaker.probe_at:
                 return
             self._probe()
         looks_again = time.monotonic() - self._looked_at >= LOOK_EVERY
@@ -360,7 +344,7 @@ class Keeper:
 
         What has not been put into the mirror goes there now, as far as that is quick.
         """
-        self._closed = True
+        self.closed = True
         self.wake()
         thread, self._thread = self._thread, None
         if thread is not None and self._pid == os.getpid() and thread is not threading.current_thread():

@@ -8,7 +8,7 @@ what is in the journal and not here, because a process died between the two, is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,13 @@ __all__ = ["Local"]
 AT_ONCE = 1000
 _ON_SEVERAL = (ops.Sessions, ops.Inspect, ops.Tenants, ops.Pending, ops.Examine, ops.Claim, ops.Locate, ops.Renew)
 _UNKNOWN = "the server is away and this host has not served this session: nobody here can tell what it holds"
+
+
+class Waiting(NamedTuple):
+    """The oldest entries of a session that wait to be replayed; the session was erased at ``erased_ms``."""
+
+    kept: list[Kept]
+    erased_ms: int
 
 
 class Local:
@@ -106,6 +113,8 @@ class Local:
         if not story and not (begun and operation.session_id and (row is None or row.session_id is None)):
             return False
         state = states.dump(tables, ops.Dump(address=address)).state
+        if row is not None and state.session_id:  # a lease that is over here may have been renewed since
+            state = msgspec.structs.replace(state, lease=row.lease, lease_end_ms=row.lease_end_ms)
         after = continued(state, story, tables.now_ms, lost=lost, alone=not self._journal.waits(address))
         if not after.session_id and begun and operation.session_id:
             after = _unknown(after, operation, tables.now_ms)
@@ -130,23 +139,32 @@ class Local:
         Of its lease only one that was given to one of these writers, or that another process of this host has put here: an
         outage knows this host's turns alone.
         """
-        ours = state.lease.startswith(tuple(f"{writer}." for writer in leased_by))
         with self._store.transaction() as tables:
-            if self._journal.waits(address):
-                return False
-            row = tables.find(address)
-            if state.session_id and state.activity_ms <= erased_at(tables, address):
-                return False
-            if row is not None and _is_older(state, row):
-                return False
-            if not state.session_id:
-                return self._forget(tables, address)
-            if not ours and (row is None or row.lease != state.lease):
-                state = msgspec.structs.replace(state, lease="", lease_end_ms=0)
-            kept = states.restore(tables, ops.Restore(address=address, state=state, version=None))
-            row = tables.find(address)
-            if row is not None:
-                tables.purge(row)
+            return self._keep(tables, address, state, leased_by)
+
+    def keep_all(self, snapshots: Sequence[tuple[Address, ops.State]]) -> None:
+        """Keep snapshots of several sessions, in one step."""
+        with self._store.transaction() as tables:
+            for address, state in snapshots:
+                self._keep(tables, address, state, ())
+
+    def _keep(self, tables: Tables, address: Address, state: ops.State, leased_by: Sequence[str]) -> bool:
+        ours = state.lease.startswith(tuple(f"{writer}." for writer in leased_by))
+        if self._journal.waits(address):
+            return False
+        row = tables.find(address)
+        if state.session_id and state.activity_ms <= erased_at(tables, address):
+            return False
+        if row is not None and _is_older(state, row):
+            return False
+        if not state.session_id:
+            return self._forget(tables, address)
+        if not ours and (row is None or row.lease != state.lease):
+            state = msgspec.structs.replace(state, lease="", lease_end_ms=0)
+        kept = states.restore(tables, ops.Restore(address=address, state=state, version=None))
+        row = tables.find(address)
+        if row is not None:
+            tables.purge(row)
         return kept
 
     def _forget(self, tables: Tables, address: Address) -> bool:
@@ -162,26 +180,30 @@ class Local:
         found: ops.Dumped = self._store.execute(ops.Dump(address=address))
         return found.state
 
-    def erased_at(self, address: Address) -> int:
-        """Return when this person, or the tenant, was last erased here (ms)."""
-        return self.erased_before(address.tenant, address.user)
-
     def erased_before(self, tenant: str, user: str) -> int:
-        """The same, by their names."""
-        with self._store.transaction() as tables:
+        """Return when this person, or the tenant, was last erased here (ms)."""
+        with self._store.reading() as tables:
             return erasure.tombstones(tables, ops.Tombstones(tenant=tenant, user=user)).ms
 
-    def replayable(self, address: Address, limit: int) -> list[Kept] | None:
+    def replayable(self, address: Address, limit: int) -> Waiting | None:
         """Return the oldest entries of a session; ``None`` while a turn of it is open here.
 
-        What the turn says has to be replayed with what it answers. Both are looked at in one step: a turn that is opened
-        between two would be replayed without its lease, and its reply be refused.
+        What the turn says has to be replayed with what it answers. An opening is in the journal before it is in the mirror, so
+        where the mirror has not got the last entry yet, both are looked at in one step, in which nobody writes.
         """
+        kept = self._journal.pending(address, limit)
+        with self._store.reading() as tables:
+            if self._has(tables, address, kept):
+                return _waiting(tables, address, kept)
         with self._store.transaction() as tables:
-            row = tables.find(address)
-            if row is not None and row.leased(tables.now_ms):
-                return None
-            return self._journal.pending(address, limit)
+            return _waiting(tables, address, self._journal.pending(address, limit))
+
+    def _has(self, tables: Tables, address: Address, kept: Sequence[Kept]) -> bool:
+        """Whether the last of these entries is here, and with it those before."""
+        if not kept or kept[-1].entry is None:
+            return not kept
+        operation = kept[-1].entry.operation
+        return not isinstance(operation, ops.Write) or _mark(tables, address, operation.writer) >= operation.seq
 
     def addresses(self, passed: int, limit: int = AT_ONCE) -> list[Address]:
         """Return sessions that are here, page by page."""
@@ -200,6 +222,13 @@ class Local:
     def close(self) -> None:
         """Close every thread's connection."""
         self._store.close()
+
+
+def _waiting(tables: Tables, address: Address, kept: list[Kept]) -> Waiting | None:
+    row = tables.find(address)
+    if row is not None and row.leased(tables.now_ms):
+        return None
+    return Waiting(kept, erased_at(tables, address))
 
 
 def erased_at(tables: Tables, address: Address) -> int:

@@ -94,12 +94,10 @@ def continued(state: ops.State, story: Story, now_ms: int, *, lost: bool = False
 
 
 def _held_on(state: ops.State, held: Held) -> ops.State:
-    """A turn goes on, one that would be over by what was known before as well; or it is over."""
-    if held.until_ms == 0:
-        return msgspec.structs.replace(state, lease="", lease_end_ms=0) if state.lease == held.lease else state
-    if state.lease not in {"", held.lease} or int(held.lease.rpartition("|")[2]) < state.fence:
-        return state  # a later turn's
-    return msgspec.structs.replace(state, lease=held.lease, lease_end_ms=max(state.lease_end_ms, held.until_ms))
+    if state.lease != held.lease:
+        return state
+    until = held.until_ms and max(state.lease_end_ms, held.until_ms)
+    return msgspec.structs.replace(state, lease=state.lease if until else "", lease_end_ms=until)
 
 
 def _view(noted: Noted) -> ops.State | None:

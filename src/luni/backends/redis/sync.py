@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import redis.exceptions as driver
@@ -132,11 +133,61 @@ class RedisBackend:
         """Execute one operation in one round trip (two where the server has lost the script)."""
         call = encode(self._namespace, operation)
         reply, confirmed = self._exchange(call)
+        result = self._decoded(operation, reply)
+        return result if confirmed is None else with_replicas(result, confirmed)
+
+    def execute_all(self, operations: Sequence[Operation]) -> list[Any]:
+        """Execute operations of which none waits for replicas, in one round trip; return the result or the error of each."""
+        replies = self._exchange_all([encode(self._namespace, operation) for operation in operations])
+        results = list[Any]()
+        for operation, reply in zip(operations, replies, strict=True):
+            try:
+                results.append(reply if isinstance(reply, BackendError) else self._decoded(operation, reply))
+            except BackendError as error:
+                results.append(error)
+        return results
+
+    def _decoded(self, operation: Operation, reply: Any) -> Any:
         try:
-            result = decode(self._namespace, operation, reply)
+            return decode(self._namespace, operation, reply)
         except (ValueError, IndexError, TypeError, AttributeError) as error:
             raise unreadable(error) from None
-        return result if confirmed is None else with_replicas(result, confirmed)
+
+    def _exchange_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Return the reply to each call, or what it failed with."""
+        connection = self._connections.take()
+        try:
+            replies = self._sent_all(connection, [call.command() for call in calls])
+            unknown = [place for place, reply in enumerate(replies) if isinstance(reply, driver.NoScriptError)]
+            texts = [calls[place]._replace(whole=True).command() for place in unknown]
+            for place, reply in zip(unknown, self._sent_all(connection, texts) if texts else (), strict=True):
+                replies[place] = reply
+        finally:
+            self._connections.give_back(connection)
+        if any(isinstance(reply, _REPLIES) and is_demoted(reply) for reply in replies):
+            self._connections.demoted(connection)
+        return [refused(reply) if isinstance(reply, _REPLIES) else reply for reply in replies]
+
+    @staticmethod
+    def _sent_all(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Send commands together; return the reply to each. Those whose replies do not come are `Indeterminate`."""
+        replies = list[Any]()
+        try:
+            packed = b"".join([pack_command(command) for command in commands])
+            connection.send_packed_command((packed,), check_health=False)
+            while len(replies) < len(commands):
+                try:
+                    replies.append(connection.read_response())
+                except _REPLIES as error:
+                    replies.append(error)
+        except _LOST as error:
+            connection.disconnect()
+            lost = Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}")
+            return replies + [lost] * (len(commands) - len(replies))
+        except BaseException:
+            connection.disconnect()  # replies may still be on their way
+            raise
+        return replies
 
     def _exchange(self, call: Call) -> tuple[Any, int | None]:
         """Return a call's reply, and how many replicas have confirmed what it wrote, where somebody asks for that."""

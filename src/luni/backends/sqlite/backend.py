@@ -39,10 +39,14 @@ class SQLiteBackend:
             connection = connections.take()
             if kind == "outside":
                 return self._outside(connection, handler)
-            if kind == "booking" and self._durability != "full":
-                return self._durably(connection, operation, handler)
-            self._begin(connection, "BEGIN" if kind == "reading" else "BEGIN IMMEDIATE")
-            return self._within(connection, operation, handler)
+            if kind == "reading":
+                self._begin(connection, "BEGIN")
+                return self._within(connection, operation, handler)
+            with connections.line:
+                if kind == "booking" and self._durability != "full":
+                    return self._durably(connection, operation, handler)
+                self._begin(connection, "BEGIN IMMEDIATE")
+                return self._within(connection, operation, handler)
 
     def _begin(self, connection: Any, statement: str) -> None:
         try:
@@ -90,17 +94,28 @@ class SQLiteBackend:
         """One write transaction around several handlers: all of what they do, or nothing if the block raises."""
         with self._connections.turn:
             connection = self._connections.take()
-            self._begin(connection, "BEGIN IMMEDIATE")
-            tables = Tables(connection.execute, self._clock.time_ms())
-            try:
+            with self._connections.line, self._around(connection, "BEGIN IMMEDIATE") as tables:
                 yield tables
-                connection.execute("COMMIT" if tables.saved else "ROLLBACK")
-            except apsw.Error as error:
-                _roll_back(connection)
-                raise self._failed(error) from None
-            except BaseException:
-                _roll_back(connection)
-                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Tables]:
+        """One look at several things as they are at the same time; nobody waits for it, and it waits for nobody."""
+        with self._connections.turn, self._around(self._connections.take(), "BEGIN") as tables:
+            yield tables
+
+    @contextmanager
+    def _around(self, connection: Any, begin: str) -> Iterator[Tables]:
+        self._begin(connection, begin)
+        tables = Tables(connection.execute, self._clock.time_ms())
+        try:
+            yield tables
+            connection.execute("COMMIT" if tables.saved else "ROLLBACK")
+        except apsw.Error as error:
+            _roll_back(connection)
+            raise self._failed(error) from None
+        except BaseException:
+            _roll_back(connection)
+            raise
 
     def checkpoint(self) -> bool:
         """Move everything from the ``-wal`` into the file and empty it; return whether no reader was in the way."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.resources import files
 from pathlib import Path
@@ -14,12 +16,15 @@ from typing import Any, NamedTuple
 import apsw
 
 from luni.backends.sqlite.forks import GATE
+from luni.backends.sqlite.line import Line
 from luni.errors import BackendError, ConfigError, Damaged, Incompatible, Unavailable
 from luni.settings import Settings
 
 __all__ = ["Connections", "Schema", "path_of", "translated"]
 
 CLOSING_SECONDS = 2.0
+LOOK_AGAIN = (0.0005, 0.003)
+"""Seconds between two looks at a lock that somebody else has."""
 
 
 class Schema(NamedTuple):
@@ -66,6 +71,8 @@ class Connections:
         self._one: Any = None
         self._turn: AbstractContextManager[Any] = GATE if self._path else threading.RLock()
         self._opening = threading.Lock()
+        self.line = Line(self.place, self._settings.timeout)
+        """Where a thread stands that is to write."""
 
     @property
     def turn(self) -> AbstractContextManager[Any]:
@@ -95,7 +102,7 @@ class Connections:
             self._create()
         try:
             connection = apsw.Connection(self._path or ":memory:")
-            connection.setbusytimeout(int(self._settings.timeout * 1000))
+            connection.setbusyhandler(_patience(self._settings.timeout))
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(f"PRAGMA synchronous={self._settings.durability.upper()}")
             connection.execute("PRAGMA foreign_keys=ON")
@@ -122,6 +129,23 @@ class Connections:
         for connection in [*self._opened, *([self._one] if self._one else [])]:
             _close(connection, deadline)
         self._begin()
+
+
+def _patience(seconds: float) -> Callable[[int], bool]:
+    """Return how a connection waits for another one's lock: looking again every few milliseconds, for so long at most.
+
+    SQLite itself waits the longer the longer it has waited, so that who came first comes last: a tenth of a second at a time.
+    """
+    until = 0.0
+
+    def again(looked: int) -> bool:
+        nonlocal until
+        if looked == 0:
+            until = time.monotonic() + seconds
+        time.sleep(random.uniform(*LOOK_AGAIN))  # noqa: S311  no secret
+        return time.monotonic() < until
+
+    return again
 
 
 def _close(connection: Any, deadline: float) -> None:
