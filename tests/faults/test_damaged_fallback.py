@@ -24,12 +24,12 @@ def between(own_server):
 
 
 @pytest.fixture
-def opened(run, between, namespace, tmp_path):
+def opened(run, between, tmp_path):
     """Open a memory whose fallback is there; with the list of what its hook is told."""
 
     def open_one(place=tmp_path / "local.db"):
         events = []
-        memory = run.open(between.url, namespace=namespace, fallback=f"sqlite:///{place}", on_event=events.append)
+        memory = run.open(between.url, fallback=f"sqlite:///{place}", on_event=events.append)
         return memory, events
 
     return open_one
