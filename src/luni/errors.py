@@ -94,7 +94,9 @@ class Incompatible(BackendError):
 
 
 class Damaged(BackendError):
-    """A stored value cannot be read; it was left as it is."""
+    """A stored value cannot be read; it was left as it is. ``corrupt``: the file, if SQLite itself cannot read it."""
+
+    corrupt = ""
 
 
 class Superseded(BackendError):

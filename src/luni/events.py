@@ -18,6 +18,7 @@ __all__ = [
     "Event",
     "Executed",
     "FailedOver",
+    "FallbackImpaired",
     "Hook",
     "LeaseLost",
     "LockLost",
@@ -71,6 +72,12 @@ class FailedOver(msgspec.Struct, frozen=True):
     reason: str
 
 
+class FallbackImpaired(msgspec.Struct, frozen=True):
+    """This host's own storage is damaged, was removed or cannot be used; ``problem`` says which file, and what was done."""
+
+    problem: str
+
+
 class Recovered(msgspec.Struct, frozen=True):
     """The server is back after so many seconds; so many operations wait in the journal to reach it."""
 
@@ -114,7 +121,18 @@ class DamageFound(msgspec.Struct, frozen=True):
     items: int
 
 
-Event = Executed | LeaseLost | LockLost | DamageFound | FailedOver | Recovered | Replayed | ReplayRefused | StoreLost
+Event = (
+    Executed
+    | LeaseLost
+    | LockLost
+    | DamageFound
+    | FailedOver
+    | FallbackImpaired
+    | Recovered
+    | Replayed
+    | ReplayRefused
+    | StoreLost
+)
 Hook = Callable[[Event], None]
 
 

@@ -254,6 +254,8 @@ class MemoryBase:
             depth, dead = keeper.journal.depth(), keeper.journal.dead()
         except LuniError as worse:
             return Health(ok=False, degraded=True, backend=backend.name, detail=f"{error}; {worse}")
+        if keeper.guard.problem:
+            return Health(ok=False, degraded=True, backend=backend.name, detail=f"{error}; {keeper.guard.problem}")
         return Health(ok=True, degraded=True, backend=backend.name, journal_depth=depth, detail=str(error), dead_letters=dead)
 
     @staticmethod
@@ -264,6 +266,8 @@ class MemoryBase:
             depth, dead = (keeper.journal.depth(), keeper.journal.dead()) if keeper else (0, 0)
         except LuniError as error:
             return Health(ok=True, degraded=True, backend=backend.name, latency_ms=latency_ms, detail=str(error))
+        problem = keeper.guard.problem if keeper else ""
         return Health(
-            ok=True, degraded=depth > 0, backend=backend.name, journal_depth=depth, latency_ms=latency_ms, dead_letters=dead
+            ok=True, degraded=depth > 0 or bool(problem), backend=backend.name, journal_depth=depth, latency_ms=latency_ms,
+            detail=problem, dead_letters=dead,
         )  # fmt: skip

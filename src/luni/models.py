@@ -340,7 +340,8 @@ class Health(msgspec.Struct, frozen=True):
     """Whether the memory works. ``detail`` says why not, without secrets.
 
     ``degraded``: the server is away and this host goes on from its own storage, or so many operations (``journal_depth``)
-    still wait to reach it. ``dead_letters``: how many it has refused for good; they wait for a person.
+    still wait to reach it, or that storage cannot be used: an outage would not be bridged.
+    ``dead_letters``: how many it has refused for good; they wait for a person.
     """
 
     ok: bool

@@ -9,6 +9,7 @@ import msgspec
 
 from luni.backends.failover.journal import Journal, Standing
 from luni.backends.failover.places import journal_path, mirror_url
+from luni.backends.sqlite.asides import asides
 from luni.backends.sqlite.connection import path_of
 from luni.errors import ConfigError, LuniError
 from luni.ops.lasting import file_system, lost_when
@@ -49,6 +50,10 @@ def look(settings: Settings) -> Fallback:
             standing = _standing(str(journal), settings)
         except LuniError as error:
             warnings.append(f"the journal cannot be read: {error}")
+    warnings += [
+        f"{one} was damaged and set aside: look what can be read of it, then move it away"
+        for path in (journal, mirror) for one in asides(str(path))
+    ]  # fmt: skip
     if standing.dead:
         warnings.append(f"{standing.dead} operations were refused by the server for good: luni journal list --dead")
     return Fallback(

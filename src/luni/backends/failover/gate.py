@@ -30,7 +30,7 @@ class BookingGate:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._looked_at, self._closed = float("-inf"), False
+        self._looked_at, self.known = float("-inf"), False
 
     def close(self) -> None:
         """Refuse bookings from now on, in every process of the host."""
@@ -49,8 +49,8 @@ class BookingGate:
         """Whether bookings are refused; at most a second old."""
         if time.monotonic() - self._looked_at > LOOKED_SECONDS:
             self._looked_at = time.monotonic()
-            self._closed = self._journal.note("bookings") == CLOSED
-        return self._closed
+            self.known = self._journal.note("bookings") == CLOSED
+        return self.known
 
     def doubt(self) -> None:
         """Look again at the next occasion."""

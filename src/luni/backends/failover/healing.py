@@ -14,6 +14,7 @@ from luni.backends.failover.deciding import MEETINGS, Ask, Step
 from luni.backends.failover.driving import driven
 from luni.backends.failover.gate import known_as
 from luni.backends.failover.merging import NO_LIMIT, Session
+from luni.backends.failover.salvage import GAP
 from luni.backends.failover.texts import Order, name_of, numbered, order_of
 from luni.errors import BackendError, Damaged, Indeterminate, Unavailable
 from luni.events import StoreLost, emit
@@ -220,6 +221,8 @@ class Healer:
         Alone on this host, all that the mirror has; else, because another process is at that, what this process knows.
         """
         keeper = self._keeper
+        if alone and keeper.journal.note(GAP):
+            self._close_gap()
         identity, noted = self._identity(), keeper.journal.note("server")
         another = identity.partition(" ")[0] != noted.partition(" ")[0]
         if keeper.belonging.judge(another=bool(noted) and another):
@@ -246,6 +249,15 @@ class Healer:
         """Whether this is the server that was met, or none was met yet; what it may have lost was looked at, then."""
         expected = self._met or self._keeper.journal.note("server")
         return not expected or known_as(met) == expected
+
+    def _close_gap(self) -> None:
+        """Entries were lost with the journal's file: what they did is in the mirror, and the primary is given what it lacks."""
+        keeper, sessions, passed = self._keeper, 0, 0
+        while addresses := keeper.local.addresses(passed):
+            passed += len(addresses)
+            sessions += self._heal(addresses, emptied=False)[0]
+        keeper.journal.write_note(GAP, "")
+        logger.warning("the journal had lost entries: %d sessions were completed from the mirror", sessions)
 
     def knows(self) -> bool:
         """Whether the primary is still the one that was met: what it shows is to be believed."""

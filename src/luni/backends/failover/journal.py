@@ -19,8 +19,10 @@ import msgspec
 from luni import operations as ops
 from luni.backends.failover.entries import Entry, decode, encode
 from luni.backends.failover.flag import Flag
+from luni.backends.failover.salvage import note_of_a_gap, salvaged
+from luni.backends.failover.watching import Watch
 from luni.backends.sqlite.connection import Connections, Schema, translated
-from luni.errors import Damaged, Indeterminate
+from luni.errors import Damaged, Indeterminate, Unavailable
 from luni.models import Address, Discreet
 from luni.settings import Settings
 
@@ -75,7 +77,8 @@ class Journal:
 
     def __init__(self, path: str, settings: Settings) -> None:
         durable = msgspec.structs.replace(settings, durability="full")
-        self._connections = Connections(f"sqlite:///{path}", durable, JOURNAL_SCHEMA)
+        self._connections = Connections(f"sqlite:///{path}", durable, JOURNAL_SCHEMA, watched=True)
+        self.watch = Watch(self._connections, self._salvage)
         self._namespace = settings.namespace
         self._most_pages = max(64, settings.journal_max_bytes // PAGE_BYTES)
         self.place = path
@@ -84,11 +87,12 @@ class Journal:
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
-        try:
-            with self._connections.turn:
-                yield self._connections.take()
-        except apsw.Error as error:
-            raise translated(error, place=self.place) from None
+        with self.watch.watching():
+            try:
+                with self._connections.turn:
+                    yield self._connections.take()
+            except apsw.Error as error:
+                raise translated(error, place=self.place) from None
 
     @contextmanager
     def _writing(self, *, adding: bool = False) -> Iterator[Any]:
@@ -98,9 +102,11 @@ class Journal:
                 yield connection
                 if adding:
                     self._flag.change()
+                    self.watch.insist(Unavailable("the journal was removed or replaced meanwhile: nothing was kept"))
                 self._commit(connection)
                 if adding:
                     self._flag.change()
+                    self.watch.insist(Indeterminate("the journal was removed or replaced while it was written"))
             except BaseException:
                 if not connection.get_autocommit():
                     connection.execute("ROLLBACK")
@@ -125,6 +131,11 @@ class Journal:
             if not waits and connection.execute(_ANY, (self._namespace,)).fetchone() is None:
                 self._clear = told
         return waits
+
+    def check(self) -> None:
+        """Return if the journal can be used; raise `Unavailable` or `Damaged`."""
+        self._flag.value()
+        self.depth()
 
     def doubt(self) -> None:
         """Look again at the next occasion: a process may have died between its commit and telling of it."""
@@ -347,6 +358,15 @@ class Journal:
         """Move everything from the ``-wal`` into the file and empty it; return whether no reader was in the way."""
         with self._connection() as connection:
             return bool(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+
+    def _salvage(self, aside: str) -> str:
+        """Take over what can be read; the rest is what the mirror has and the primary lacks: a note says so."""
+        rows = salvaged(aside)
+        with self._writing(adding=True) as connection:
+            for statement, values in (*rows.statements(), note_of_a_gap(self._namespace)):
+                connection.execute(statement, values)
+        self.doubt()
+        return rows.told()
 
     def close(self) -> None:
         """Close every thread's connection."""

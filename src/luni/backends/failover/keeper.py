@@ -19,13 +19,14 @@ from luni.backends.failover.breaker import Breaker, ServerClock
 from luni.backends.failover.forking import tell_of_forks
 from luni.backends.failover.gate import Belonging, BookingGate
 from luni.backends.failover.healing import Healer
-from luni.backends.failover.journal import Journal, Standing
+from luni.backends.failover.journal import Journal
 from luni.backends.failover.local import Local
 from luni.backends.failover.places import journal_path, mirror_url
 from luni.backends.failover.replaying import Replayer
 from luni.backends.failover.stories import story_of
 from luni.backends.failover.sweeping import Sweeper
 from luni.backends.failover.tails import MOST_SESSIONS, NOTED, Noted, Tails
+from luni.backends.failover.watching import Guard
 from luni.errors import BackendError, Indeterminate, LuniError, Unavailable
 from luni.events import FailedOver, Hook, Recovered, emit
 from luni.models import Address
@@ -66,6 +67,7 @@ class Keeper:
         self.journal = Journal(journal_path(settings.fallback, settings.namespace), settings)
         self.clock = ServerClock()
         self.local = Local(mirror_url(settings.fallback, settings.namespace), settings, self.clock, self.journal)
+        self.guard = Guard(self.journal, self.local, hook)
         self.eraser: Callable[[str, str, int, Callable[[ops.Operation], Any]], Any] = _no_eraser
         self.closed = self._shut = False
         self._begin()
@@ -100,16 +102,16 @@ class Keeper:
         """Whether something of this session is still to be replayed."""
         if self._thread is None:
             self.start()
-        return not self.belonging.foreign and self.journal.waits(address)
+        return not self.belonging.foreign and bool(self.guard.ask(False, self.journal.waits, address))
 
     def holds(self, lease: ops.Lease) -> bool:
         """Whether this turn was opened on this host while the primary was away: its opening waits in the journal."""
         writer, _, rest = lease.owner_id.partition(".")
-        return self.journal.has(lease.address, writer, int(rest.partition(".")[0] or 0))
+        return bool(self.guard.ask(False, self.journal.has, lease.address, writer, int(rest.partition(".")[0] or 0)))
 
     def bookings_closed(self) -> bool:
         """Whether the primary has lost data, and nobody has looked at the bookings yet."""
-        return self.bookings.closed()
+        return bool(self.guard.ask(self.bookings.known, self.bookings.closed))
 
     def expects(self, met: ops.Acquainted) -> bool:
         """Whether this is the primary that was looked at; if not, it is looked at now."""
@@ -157,7 +159,7 @@ class Keeper:
                 raise Unavailable("the memory was closed")
             self._busy += 1
         try:
-            return self._locally(operation)
+            return self.guard.twice(self._locally, operation)
         finally:
             with self._quiet:
                 self._busy -= 1
@@ -182,13 +184,13 @@ class Keeper:
         with self._waking:
             if self._thread is None and not self.closed:
                 self._recall_clock()
-                self.belonging.recall()
+                self.guard.attempt(self.belonging.recall)
                 self._thread = threading.Thread(target=self._run, name="luni-failover", daemon=True)
                 self._thread.start()
                 self.wake()  # which server this is has to be known before it goes away
 
     def _recall_clock(self) -> None:
-        known = self.journal.note("clock")
+        known = self.guard.ask("", self.journal.note, "clock")
         if known:
             self.clock.recall(int(known))
 
@@ -224,15 +226,15 @@ class Keeper:
         return self.settings.mirror_interval / ROUNDS
 
     def _round(self, replayer: Replayer) -> None:
+        usable = self.guard.look()
         self.count_dead(LOOK_EVERY)
-        self.journal.doubt()
         if self.breaker.open:
-            self.absorbed(seconds=ABSORBING_SECONDS)
+            self.guard.attempt(lambda: self.absorbed(seconds=ABSORBING_SECONDS))
             if self.closed or time.monotonic() < self.breaker.probe_at:
                 return
             self._probe()
         looks_again = time.monotonic() - self._looked_at >= LOOK_EVERY
-        if not self.breaker.open and (len(self.tails) or self.journal.sessions(1) or looks_again):
+        if usable and not self.breaker.open and (len(self.tails) or self.journal.sessions(1) or looks_again):
             with replayer.alone() as alone:
                 self.healer.look(alone=alone)
                 self._looked_at = time.monotonic()
@@ -252,7 +254,7 @@ class Keeper:
         """Look which sessions have dead entries, unless that was done so recently: a person may retry or drop them."""
         if time.monotonic() - self._dead_counted_at >= seconds:
             self._dead_counted_at = time.monotonic()
-            self._dead = self.journal.dead_sessions(MOST_FLAGGED)
+            self._dead = self.guard.ask({}, self.journal.dead_sessions, MOST_FLAGGED)
 
     def absorbed(self, *, lost: bool = False, seconds: float = float("inf")) -> list[Address]:
         """Put what only this process's memory knows where every process of the host finds it; return what that was about.
@@ -277,7 +279,7 @@ class Keeper:
         if self.breaker.probed(well=True):
             seconds = time.monotonic() - self.breaker.opened_at
             logger.warning("the server is back after %.1f s", seconds)
-            emit(self.hook, Recovered(seconds, self.journal.depth()))
+            emit(self.hook, Recovered(seconds, self.guard.ask(0, self.journal.depth)))
 
     def _snapshots(self, older_than: float) -> None:
         """Take snapshots of what has changed, for a small part of the time; kept if the primary is still the one it was."""
@@ -334,10 +336,6 @@ class Keeper:
         there = self.eraser(tenant, user, at_ms, self.primary().execute)
         self.journal.erasure_is_done(tenant, user, at_ms or there.ms)
         return there
-
-    def standing(self) -> Standing:
-        """Return how the journal stands."""
-        return self.journal.standing()
 
     def close(self) -> None:
         """Stop the thread, and let what was begun here come to its end.

@@ -7,7 +7,8 @@ what is in the journal and not here, because a process died between the two, is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,11 +18,12 @@ from luni import wire
 from luni.backends.failover.entries import JOURNALED, Entry
 from luni.backends.failover.journal import Journal, Kept
 from luni.backends.failover.stories import Story, continued, since
+from luni.backends.failover.watching import Watch
 from luni.backends.sqlite import erasure, states
 from luni.backends.sqlite.backend import HANDLERS, SQLiteBackend
 from luni.backends.sqlite.rows import Conversation, Tables
 from luni.clock import Clock
-from luni.errors import Degraded, Indeterminate, Unavailable
+from luni.errors import Damaged, Degraded, Indeterminate, Unavailable
 from luni.models import Address
 from luni.settings import Settings
 
@@ -39,11 +41,31 @@ class Waiting(NamedTuple):
     erased_ms: int
 
 
+class Mirror(SQLiteBackend):
+    """An embedded store whose file is only a copy: one that is damaged is set aside, and another one begun."""
+
+    def __init__(self, url: str, settings: Settings, clock: Clock) -> None:
+        super().__init__(url, settings, clock, watched=True)
+        self.watch = Watch(self._connections, lambda _aside: "the sessions it has come back as they are served again")
+
+    def execute(self, operation: ops.Operation) -> Any:
+        """Execute one operation in one transaction."""
+        with self.watch.watching():
+            return super().execute(operation)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Tables]:
+        """One write transaction around several handlers."""
+        with self.watch.watching(), super().transaction() as tables:
+            yield tables
+
+
 class Local:
     """The mirror's file, in front of the journal. Threads and processes share it."""
 
     def __init__(self, url: str, settings: Settings, clock: Clock, journal: Journal) -> None:
-        self._store = SQLiteBackend(url, settings, clock)
+        self._store = Mirror(url, settings, clock)
+        self.watch = self._store.watch
         self._journal = journal
 
     # an outage
@@ -67,7 +89,7 @@ class Local:
                 tables.saved = False
                 result = self._executed(tables, operation, journaled)
                 tables.saved = tables.saved or behind
-        except Unavailable as error:
+        except (Damaged, Unavailable) as error:
             if not journaled:
                 raise
             raise Indeterminate(f"the journal has it, and the mirror has not: {error}") from None

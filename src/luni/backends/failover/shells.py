@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from luni.backends.failover.deciding import Ask, Step, executing
+from luni.backends.failover.journal import Standing
 from luni.backends.failover.keeper import CLOSING_SECONDS, Keeper
 from luni.backends.failover.places import impatient
 from luni.errors import BackendError, LuniError, Unavailable
@@ -203,9 +204,14 @@ class _Drive:
 
 
 def _described(keeper: Keeper) -> dict[str, Any]:
-    standing = keeper.standing()
+    standing = keeper.guard.ask(Standing(), keeper.journal.standing)
     return {
-        "degraded": keeper.away() or standing.pending > 0,
+        "degraded": keeper.away() or standing.pending > 0 or bool(keeper.guard.problem),
         "fallback": keeper.settings.fallback,
-        "journal": {"pending": standing.pending, "dead": standing.dead, "place": keeper.journal.place},
+        "journal": {
+            "pending": standing.pending,
+            "dead": standing.dead,
+            "place": keeper.journal.place,
+            "problem": keeper.guard.problem,
+        },
     }

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import apsw
 
 from luni import operations as ops
 from luni.backends.sqlite import agenda, bursts, erasure, locks, sessions, states, sweeps, turns
-from luni.backends.sqlite.connection import Connections, translated
+from luni.backends.sqlite.connection import Connections, is_corrupt, translated
 from luni.backends.sqlite.rows import Tables
 from luni.clock import Clock
 from luni.errors import BackendError, Indeterminate
@@ -26,8 +26,8 @@ class SQLiteBackend:
 
     name = "sqlite"
 
-    def __init__(self, url: str, settings: Settings, clock: Clock) -> None:
-        self._connections = Connections(url, settings)
+    def __init__(self, url: str, settings: Settings, clock: Clock, *, watched: bool = False) -> None:
+        self._connections = Connections(url, settings, watched=watched)
         self._durability = settings.durability
         self._clock = clock
 
@@ -85,7 +85,7 @@ class SQLiteBackend:
         return result
 
     def _failed(self, error: apsw.Error) -> BackendError:
-        if isinstance(error, apsw.IOError):
+        if isinstance(error, apsw.IOError) and not is_corrupt(error):
             return Indeterminate(f"{self._connections.place}: the disk failed during a write")
         return translated(error, place=self._connections.place)
 
@@ -160,8 +160,9 @@ class SQLiteBackend:
 
 
 def _roll_back(connection: Any) -> None:
-    if not connection.get_autocommit():
-        connection.execute("ROLLBACK")
+    with suppress(apsw.ConnectionClosedError):  # its file was found to be damaged or gone: all of them were closed
+        if not connection.get_autocommit():
+            connection.execute("ROLLBACK")
 
 
 _Handlers = dict[type[ops.Operation], Callable[..., Any]]
