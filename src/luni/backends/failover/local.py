@@ -59,6 +59,12 @@ class Mirror(SQLiteBackend):
         with self.watch.watching(), super().transaction() as tables:
             yield tables
 
+    @contextmanager
+    def reading(self) -> Iterator[Tables]:
+        """Look, as on an embedded store."""
+        with self.watch.watching(), super().reading() as tables:
+            yield tables
+
 
 class Local:
     """The mirror's file, in front of the journal. Threads and processes share it."""
