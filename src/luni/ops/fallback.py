@@ -12,9 +12,10 @@ from luni.backends.failover.places import journal_path, mirror_url
 from luni.backends.sqlite.connection import path_of
 from luni.errors import ConfigError, LuniError
 from luni.ops.lasting import file_system, lost_when
-from luni.settings import Settings
+from luni.ops.words import counted
+from luni.settings import Settings, default_fallback
 
-__all__ = ["Fallback", "look"]
+__all__ = ["Fallback", "journal_here", "left_behind", "look", "waits_here"]
 
 
 class Fallback(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +63,27 @@ def look(settings: Settings) -> Fallback:
         file_system=file_system(journal),
         warnings=warnings,
     )
+
+
+def journal_here(settings: Settings) -> Path | None:
+    """Return this host's journal if it is there: of the settings' fallback, or the one that ``USE_REDIS=1`` had here."""
+    path = Path(journal_path(settings.fallback or default_fallback(settings.data_dir))).absolute()
+    return path if path.exists() else None
+
+
+def waits_here(settings: Settings) -> Standing:
+    """Return how this host's journal stands, whatever store the settings lead to now; nothing waits where there is none.
+
+    Raises `LuniError` if it is there and cannot be read.
+    """
+    path = journal_here(settings)
+    return _standing(str(path), settings) if path else Standing()
+
+
+def left_behind(found: Standing) -> str:
+    """Return what is still to reach the server, in words; ``""`` if nothing is."""
+    parts = [(found.pending, "operation"), (found.erasures, "erasure")]
+    return " and ".join(counted(number, what) for number, what in parts if number)
 
 
 def _standing(path: str, settings: Settings) -> Standing:
