@@ -340,7 +340,8 @@ class Health(msgspec.Struct, frozen=True):
     """Whether the memory works. ``detail`` says why not, without secrets.
 
     ``degraded``: the server is away and this host goes on from its own storage, or so many operations (``journal_depth``)
-    still wait to reach it. ``dead_letters``: how many it has refused for good; they wait for a person.
+    still wait to reach it, or so many erasures (``owed_erasures``). ``dead_letters``: how many it has refused for good; they
+    wait for a person. ``bookings_closed``: the server has lost data, and nobody has looked at the bookings since.
     """
 
     ok: bool
@@ -350,3 +351,5 @@ class Health(msgspec.Struct, frozen=True):
     latency_ms: float = 0.0
     detail: str = ""
     dead_letters: int = 0
+    owed_erasures: int = 0
+    bookings_closed: bool = False

@@ -56,8 +56,8 @@ def migrate(
 
 def _ask_of_the_journal(settings: Settings, source: str, target: str, *namespaces: str | None) -> None:
     """What this host still owes a server is neither in the one store nor in the other: a person decides."""
-    servers = [name or settings.namespace for url, name in zip((source, target), namespaces, strict=True) if not url.startswith("sqlite")]
-    for name in dict.fromkeys(servers):
+    names = zip((source, target), namespaces, strict=True)
+    for name in dict.fromkeys(name or settings.namespace for url, name in names if not url.startswith("sqlite")):
         waits = left_behind(waits_here(msgspec.structs.replace(settings, namespace=name)))
         if waits:
             place = journal_here(settings)
@@ -76,7 +76,8 @@ def _screen(found: moving.Migration) -> RenderableType:
     }
     for name, number in rows.items():
         table.add_row(f"{number:,}", name)
-    lines: list[RenderableType] = [f"{counted(found.sessions, 'session')} of {counted(found.tenants, 'tenant')} in {found.seconds:.1f} s", table]
+    whose = counted(found.tenants, "tenant")
+    lines: list[RenderableType] = [f"{counted(found.sessions, 'session')} of {whose} in {found.seconds:.1f} s", table]
     lines += [f"failed: {plain(f'{one.tenant} {one.channel} {one.user}')}: {plain(one.reason)}" for one in found.failures]
     if found.bookings:
         lines += [counted(found.bookings, "booking"), _bookings(found)]

@@ -15,7 +15,7 @@ import typer
 from luni.backends.redis.connect import place
 from luni.errors import InvalidInput
 from luni.ops import redis_setup as local
-from luni.ops import screens
+from luni.ops import redis_screens, screens
 from luni.ops.redis_server import clients_at
 from luni.ops.redis_status import status as server_status
 from luni.ops.redis_status import status_of_all
@@ -63,7 +63,7 @@ def setup(
     say = (lambda _text: None) if as_json else (lambda text: console.print(f"… {text}", style="dim"))
     wanted = local.Wanted(kind=engine, port=port, maxmemory=maxmemory, image=image, env_file=env_file.absolute())
     found = local.setup(base_dir(settings_for(None)), wanted, force=force, say=say)
-    report(as_json, found, lambda: screens.redis_ready(found))
+    report(as_json, found, lambda: redis_screens.ready(found))
 
 
 @redis_app.command()
@@ -81,7 +81,7 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
                 stack.enter_context(client)
             many = url.partition("://")[0].endswith("+cluster")
             found = status_of_all(place(url), clients) if many else server_status(place(url), *clients.values())
-    report(as_json, found, lambda: screens.redis_status(found))
+    report(as_json, found, lambda: redis_screens.status(found))
 
 
 @redis_app.command()
@@ -106,7 +106,7 @@ def cleanup(
     if not yes and not keep_data:
         ask(f"Stop the server on port {here.port} and delete {_held(here)} for good?", instead="deletes its data")
     found = local.cleanup(base_dir(settings_for(None)), here, keep_data=keep_data)
-    report(as_json, found, lambda: screens.redis_cleaned(found))
+    report(as_json, found, lambda: redis_screens.cleaned(found))
 
 
 def _held(here: local.Setup) -> str:

@@ -242,7 +242,7 @@ class Keeper:
                     self.sweeper.look()
                 for tenant, user, at_ms in self.journal.owed_erasures() if alone else ():
                     if (tenant, user) not in self._erasing and at_ms <= self.clock.time_ms() - ERASING_MS:
-                        self._erase_there(tenant, user, at_ms)
+                        self.erase_there(tenant, user, at_ms)
                 if alone:
                     replayer.round()
             self._snapshots(self.settings.mirror_interval)
@@ -324,11 +324,12 @@ class Keeper:
         self.count_dead()
         self.tails.drop(tenant, user)
         try:
-            return mirror, entries, self._erase_there(tenant, user, 0)
+            return mirror, entries, self.erase_there(tenant, user, 0)
         except (Unavailable, Indeterminate):
             return mirror, entries, None
 
-    def _erase_there(self, tenant: str, user: str, at_ms: int) -> Any:
+    def erase_there(self, tenant: str, user: str, at_ms: int) -> Any:
+        """Tell the primary of an erasure of ``at_ms`` (0: now). Raises `Unavailable` or `Indeterminate`: it is owed still."""
         if self.away():
             raise Unavailable("the server is away")
         there = self.eraser(tenant, user, at_ms, self.primary().execute)

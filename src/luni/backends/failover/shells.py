@@ -205,7 +205,13 @@ class _Drive:
 def _described(keeper: Keeper) -> dict[str, Any]:
     standing = keeper.standing()
     return {
-        "degraded": keeper.away() or standing.pending > 0,
+        "degraded": keeper.away() or standing.pending + standing.erasures > 0,
         "fallback": keeper.settings.fallback,
-        "journal": {"pending": standing.pending, "dead": standing.dead, "place": keeper.journal.place},
+        "journal": {
+            "pending": standing.pending,
+            "dead": standing.dead,
+            "erasures": standing.erasures,
+            "place": keeper.journal.place,
+        },
+        "bookings_closed": standing.bookings_closed,
     }
