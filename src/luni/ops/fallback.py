@@ -15,7 +15,7 @@ from luni.ops.lasting import file_system, lost_when
 from luni.ops.words import counted
 from luni.settings import Settings, default_fallback
 
-__all__ = ["CLOSED_UNTIL", "Fallback", "abandoned", "journal_here", "left_behind", "look", "waits_here"]
+__all__ = ["CLOSED_UNTIL", "Fallback", "abandoned", "journal_here", "left_behind", "look", "mirror_here", "waits_here"]
 
 
 CLOSED_UNTIL = "bookings are closed on this host until luni bookings reconcile TENANT finds nothing left to decide"
@@ -107,14 +107,20 @@ def _left(settings: Settings) -> Fallback:
 def abandoned(found: Standing, journal: Path | str) -> str:
     """Return what to say of a journal that nobody replays."""
     return (
-        f"{left_behind(found)} of this host still to reach the server: {journal}; the fallback is not in use now, so nobody "
-        "replays them: run with USE_REDIS=1 until luni journal status says 0 (docs/guides/outages.md)"
+        f"{left_behind(found)} of this host still to reach the server: {journal}; with these settings nobody replays "
+        "them: run with USE_REDIS=1 until luni journal status says 0 (docs/guides/outages.md)"
     )
 
 
 def journal_here(settings: Settings) -> Path | None:
     """Return this host's journal if it is there: of the settings' fallback, or the one that ``USE_REDIS=1`` had here."""
     path = Path(journal_path(settings.fallback or default_fallback(settings.data_dir))).absolute()
+    return path if path.exists() else None
+
+
+def mirror_here(settings: Settings) -> Path | None:
+    """Return this host's mirror if it is there, in use or not."""
+    path = Path(path_of(settings.fallback or default_fallback(settings.data_dir))).absolute()
     return path if path.exists() else None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from luni.errors import ConfigError
 from luni.ops.fallback import abandoned, journal_here, left_behind
 from luni.ops.screens import heading, name
 from luni.ops.store import NotFound, settings_for
-from luni.ops.terminal import AsJson, ask, report
+from luni.ops.terminal import AsJson, ask, report, stderr
 from luni.ops.words import counted, lasted, since
 from luni.settings import default_fallback
 
@@ -58,7 +57,7 @@ def _opened(fallback: str | None) -> Iterator[Journal]:
     found = Journal(path, msgspec.structs.replace(settings, fallback=place))
     try:
         if found_here and left_behind(standing := found.standing()):
-            warnings.warn(abandoned(standing, path), stacklevel=2)
+            stderr().print(f"warning: {abandoned(standing, path)}", style="yellow", soft_wrap=True)
         yield found
     finally:
         found.close()

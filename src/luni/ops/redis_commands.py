@@ -14,8 +14,8 @@ import typer
 
 from luni.backends.redis.connect import place
 from luni.errors import InvalidInput
-from luni.ops import redis_setup as local
 from luni.ops import redis_screens, screens
+from luni.ops import redis_setup as local
 from luni.ops.redis_server import clients_at
 from luni.ops.redis_status import status as server_status
 from luni.ops.redis_status import status_of_all
