@@ -146,3 +146,44 @@ def test_a_receipt_names_the_mirror_that_was_not_reached(luni, link, server, mon
     assert status == 0
     assert first.startswith(f"{tmp_path / 'local.db'} and its journal")
     assert "was left as it is" in luni("erase", "shop", "ana", "--yes", *url)[1]
+
+
+def test_what_cannot_be_done_in_an_outage_is_status_three_and_says_what_it_was(luni, link):  # noqa: F811
+    say()
+    link.refuse()
+    for command, words in (
+        (("bookings", "list", "shop"), "this host has no copy of the bookings"),
+        (("export", "shop"), "this host has no copy of the bookings"),
+        (("bookings", "add", "shop", "chair", "2031-05-06T10:00", "45", "--by", "ana"), "cannot be promised now"),
+    ):
+        status, _, err = luni(*command)
+        assert (status, words in err) == (3, True), (command, err)
+        assert "Error" not in err
+
+
+SECRET = "wrong-canary-77"
+
+
+def test_wrong_credentials_are_told_once_and_nothing_is_lost(luni, monkeypatch, tmp_path, caplog):  # noqa: F811
+    monkeypatch.delenv("LUNI_URL")
+    monkeypatch.setenv("USE_REDIS", "1")
+    with Server(KIND, "--requirepass", "right-canary-55") as guarded:
+        address = guarded.url.partition("://")[2].rpartition("@")[2]
+        monkeypatch.setenv("REDIS_URL", f"redis://:{SECRET}@{address}")
+        with caplog.at_level("WARNING", logger="luni"):
+            status, out, err = luni("chat", stdin="my name is Ana\nwhat is my name?\n")
+        told_of = [one for one in caplog.messages if one.startswith("credentials: ")]
+        assert (status, len(told_of)) == (0, 1)
+        assert "does not accept the credentials" in told_of[0]
+        assert "this host's own storage" in told_of[0]
+        status, doctors, warned = luni("doctor")
+        assert status == 3
+        assert "credentials" in doctors + warned
+        assert told(luni("journal", "status", "--json")[1])["pending"] > 0
+        for text in (out, err, doctors, warned, caplog.text):
+            assert SECRET not in text
+            assert "AuthenticationError" not in text
+        monkeypatch.setenv("REDIS_URL", f"redis://:right-canary-55@{address}")
+        luni("chat", stdin="and now?\n")
+        with Memory(Settings.from_env()) as memory:
+            assert memory.session(tenant="chat", channel="terminal", user="you").info().message_count >= 5

@@ -18,6 +18,7 @@ import dotenv
 import msgspec
 import redis
 
+from luni.backends.redis.errors import reason
 from luni.errors import ConfigError, InvalidInput, Unavailable
 from luni.ops.redis_engine import ContainerEngine
 from luni.ops.redis_lock import only_one
@@ -156,7 +157,7 @@ def _set_memory(found: Setup, memory: str) -> None:
                 raise InvalidInput(f"--maxmemory {memory}: the server holds {used >> 20} MB already; nothing was changed")
             client.config_set("maxmemory", memory)
     except redis.RedisError as error:
-        raise Unavailable(f"the server does not take another maxmemory: {type(error).__name__}") from None
+        raise Unavailable(f"the server does not take another maxmemory: {reason(error)}") from None
 
 
 def _check_env(path: Path) -> None:

@@ -125,7 +125,7 @@ class Keeper:
     def failed(self, error: BackendError, seconds: float) -> bool:
         """Take note of a failure; return whether another attempt makes sense: a connection that was lost, and no more."""
         if error.answered:
-            self.breaker.answered()
+            self.breaker.refused(error)
             return False
         if self.breaker.failed(seconds):
             self.wake()

@@ -51,7 +51,19 @@ def translated(error: apsw.Error, *, place: str) -> BackendError:
     """Return what a failure of SQLite means for the caller; the transaction was rolled back."""
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
         return Damaged(f"{place} is not a readable SQLite file; it was left as it is")
-    return Unavailable(f"{place} cannot be written now: {type(error).__name__}")
+    why = next((why for kind, why in _WHY if isinstance(error, kind)), f"SQLite says {type(error).__name__}")
+    return Unavailable(f"{place} cannot be written now: {why}")
+
+
+_WHY: tuple[tuple[type[apsw.Error], str], ...] = (
+    (apsw.FullError, "the disk, or the space it is allowed, is full"),
+    (apsw.BusyError, "another process keeps it locked"),
+    (apsw.LockedError, "another connection keeps it locked"),
+    (apsw.ReadOnlyError, "it is read-only"),
+    (apsw.CantOpenError, "it cannot be opened"),
+    (apsw.PermissionsError, "access is not permitted"),
+    (apsw.IOError, "the disk reports an error"),
+)
 
 
 class Connections:
