@@ -15,7 +15,17 @@ from luni.ops.lasting import file_system, lost_when
 from luni.ops.words import counted
 from luni.settings import Settings, default_fallback
 
-__all__ = ["CLOSED_UNTIL", "Fallback", "abandoned", "journal_here", "left_behind", "look", "mirror_here", "waits_here"]
+__all__ = [
+    "CLOSED_UNTIL",
+    "Fallback",
+    "abandoned",
+    "files_of",
+    "journal_here",
+    "left_behind",
+    "look",
+    "mirror_here",
+    "waits_here",
+]
 
 
 CLOSED_UNTIL = "bookings are closed on this host until luni bookings reconcile TENANT finds nothing left to decide"
@@ -122,6 +132,13 @@ def mirror_here(settings: Settings) -> Path | None:
     """Return this host's mirror if it is there, in use or not."""
     path = Path(path_of(settings.fallback or default_fallback(settings.data_dir))).absolute()
     return path if path.exists() else None
+
+
+def files_of(settings: Settings) -> list[Path]:
+    """Return the files of the settings' fallback that are there: the mirror, the journal, and what stands beside them."""
+    mirror, journal = Path(path_of(settings.fallback)), Path(journal_path(settings.fallback))
+    names = [Path(f"{path}{end}") for path in (mirror, journal) for end in ("", "-wal", "-shm")]
+    return [path for path in (*names, journal.with_suffix(".flag"), journal.with_suffix(".lock")) if path.is_file()]
 
 
 def waits_here(settings: Settings) -> Standing:

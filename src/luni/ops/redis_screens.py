@@ -15,7 +15,9 @@ __all__ = ["cleaned", "ready", "status"]
 def ready(found: Ready) -> RenderableType:
     """Return what a set-up made."""
     grid = facts()
-    grid.add_row("listens on", figure(f"127.0.0.1:{found.port}", "this machine only, with a password of its own"))
+    grid.add_row(
+        "listens on", figure(f"127.0.0.1:{found.port}", "this machine only, with a password of its own; --port chooses another")
+    )
     grid.add_row("runs as", Text(f"{found.kind}: {plain(found.program)}"))
     grid.add_row("its files", Text(plain(found.data)))
     env = {"written": "has its URL", "unchanged": "has its URL already", "kept": "was left alone: --force writes its URL there"}
@@ -57,4 +59,6 @@ def cleaned(found: Cleaned) -> RenderableType:
     )
     if found.env_lines_removed:
         parts.append(f"Removed {' and '.join(found.env_lines_removed)} from the env file.")
+    if found.fallback_removed:
+        parts.append(f"Removed this host's own copy of its data: {plain(', '.join(found.fallback_removed))}.")
     return Text(" ".join(parts))
