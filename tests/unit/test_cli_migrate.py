@@ -351,7 +351,7 @@ def deployed(monkeypatch, server, tmp_path):
 
 
 def waiting_in(tmp_path, namespace):
-    journal = Journal(str(tmp_path / "local.journal.db"), Settings(namespace=namespace))
+    journal = Journal(str(tmp_path / f"local.{namespace}.journal.db"), Settings(namespace=namespace))
     draft = Draft(b"{}", 1, "d")
     said = Receive(
         address=Address("shop", "web", "ana"), writer="w", seq=1, session_id="s", ttl_ms=60_000, draft=draft, fresh=True

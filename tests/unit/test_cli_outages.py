@@ -144,7 +144,7 @@ def test_a_receipt_names_the_mirror_that_was_not_reached(luni, link, server, mon
     status, out, _ = luni("erase", "shop", "ana", "--yes", "--json", *url)
     first = told(out)["out_of_reach"][0]
     assert status == 0
-    assert first.startswith(f"{tmp_path / 'local.db'} and its journal")
+    assert first.startswith(f"{tmp_path}/local.")
     assert "was left as it is" in luni("erase", "shop", "ana", "--yes", *url)[1]
 
 
@@ -174,6 +174,7 @@ def test_wrong_credentials_are_told_once_and_nothing_is_lost(luni, monkeypatch, 
             status, out, err = luni("chat", stdin="my name is Ana\nwhat is my name?\n")
         told_of = [one for one in caplog.messages if one.startswith("credentials: ")]
         assert (status, len(told_of)) == (0, 1)
+        assert caplog.messages == told_of, "the thread that looks after the journal meets it, too, and does not repeat it"
         assert "does not accept the credentials" in told_of[0]
         assert "this host's own storage" in told_of[0]
         status, doctors, warned = luni("doctor")

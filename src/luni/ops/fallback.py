@@ -124,19 +124,21 @@ def abandoned(found: Standing, journal: Path | str) -> str:
 
 def journal_here(settings: Settings) -> Path | None:
     """Return this host's journal if it is there: of the settings' fallback, or the one that ``USE_REDIS=1`` had here."""
-    path = Path(journal_path(settings.fallback or default_fallback(settings.data_dir))).absolute()
+    path = Path(journal_path(settings.fallback or default_fallback(settings.data_dir), settings.namespace)).absolute()
     return path if path.exists() else None
 
 
 def mirror_here(settings: Settings) -> Path | None:
     """Return this host's mirror if it is there, in use or not."""
-    path = Path(path_of(settings.fallback or default_fallback(settings.data_dir))).absolute()
+    fallback = settings.fallback or default_fallback(settings.data_dir)
+    path = Path(path_of(mirror_url(fallback, settings.namespace))).absolute()
     return path if path.exists() else None
 
 
 def files_of(settings: Settings) -> list[Path]:
     """Return the files of the settings' fallback that are there: the mirror, the journal, and what stands beside them."""
-    mirror, journal = Path(path_of(settings.fallback)), Path(journal_path(settings.fallback))
+    mirror = Path(path_of(mirror_url(settings.fallback, settings.namespace)))
+    journal = Path(journal_path(settings.fallback, settings.namespace))
     names = [Path(f"{path}{end}") for path in (mirror, journal) for end in ("", "-wal", "-shm")]
     return [path for path in (*names, journal.with_suffix(".flag"), journal.with_suffix(".lock")) if path.is_file()]
 

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable
 
-from luni.errors import BackendError
+from luni.errors import BackendError, LuniError
 
 __all__ = ["Breaker", "ServerClock"]
 
@@ -45,12 +45,19 @@ class Breaker:
         self._failures = 0
 
     def refused(self, error: BackendError) -> None:
-        """Take note of a refusal: who answers is there. One of credentials is told, once an hour: somebody has to act."""
+        """Take note of a refusal: who answers is there."""
         self._failures = 0
+        self.denied(error)
+
+    def denied(self, error: LuniError) -> bool:
+        """Return whether a failure is of the user's credentials or rights. It is told, once an hour: somebody has to act."""
+        if not getattr(error, "denied", False):
+            return False
         now = self._monotonic()
-        if error.denied and (str(error) != self._denied or now - self._denied_at > TELL_AGAIN):
+        if str(error) != self._denied or now - self._denied_at > TELL_AGAIN:
             self._denied, self._denied_at = str(error), now
             logger.warning("credentials: %s; going on from this host's own storage until they are mended", error)
+        return True
 
     def probed(self, *, well: bool) -> bool:
         """Take note of a probe's outcome; return whether that closed it."""

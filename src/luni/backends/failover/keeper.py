@@ -205,7 +205,8 @@ class Keeper:
             try:
                 self._round(self.replayer)
             except LuniError as error:
-                logger.warning("looking after the journal and the mirror failed: %s", type(error).__name__)
+                if not self.breaker.denied(error):
+                    logger.warning("looking after the journal and the mirror failed: %s", type(error).__name__)
                 self._suspect()
             except Exception as error:  # noqa: BLE001  a background loop: it must go on
                 logger.error("looking after the journal and the mirror failed: %s", type(error).__name__)  # noqa: TRY400
