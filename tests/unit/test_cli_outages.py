@@ -6,6 +6,7 @@ from test_cli import alone, luni, told  # noqa: F401  fixtures
 
 from luni import Memory
 from luni.backends.failover.entries import Entry
+from luni.backends.failover.gate import CLOSED
 from luni.backends.failover.journal import Journal
 from luni.models import Address
 from luni.operations import Draft, Receive
@@ -88,7 +89,7 @@ def refusing(*_):
 def test_closed_bookings_are_shown_until_somebody_has_looked(luni, link):  # noqa: F811
     say()
     with Memory(Settings.from_env()) as memory:
-        memory._backend.keeper.close_bookings()
+        memory._backend.keeper.journal.write_note("bookings", CLOSED)
         assert memory.health().bookings_closed
     found = told(luni("doctor", "--json")[1])
     assert "closed on this host until luni bookings reconcile" in found["locks_and_bookings"]
