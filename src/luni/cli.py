@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from luni.errors import ConfigError, Indeterminate, InvalidInput, LuniError, Unavailable
+from luni.errors import ConfigError, Degraded, Indeterminate, InvalidInput, LuniError, Unavailable
 
 __all__ = ["FAILED", "INTERRUPTED", "OK", "TERMINATED", "UNAVAILABLE", "USAGE", "main", "run"]
 
@@ -68,7 +68,7 @@ def _told(error: Exception) -> int:
 
 _STATUSES: tuple[tuple[tuple[type[Exception], ...], int], ...] = (
     ((InvalidInput, ConfigError), USAGE),
-    ((Unavailable, Indeterminate), UNAVAILABLE),
+    ((Unavailable, Indeterminate, Degraded), UNAVAILABLE),
 )
 
 

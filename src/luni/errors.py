@@ -73,9 +73,10 @@ class Backlog(LuniError):
 
 
 class BackendError(LuniError):
-    """The store could not do what was asked. ``answered``: it said so itself, so it is there."""
+    """The store could not do what was asked. ``answered``: it said so itself, so it is there; ``denied``: to this user."""
 
     answered = False
+    denied = False
 
 
 class Unavailable(BackendError):

@@ -251,23 +251,29 @@ class MemoryBase:
         if keeper is None:
             return Health(ok=False, degraded=False, backend=backend.name, detail=str(error))
         try:
-            depth, dead = keeper.journal.depth(), keeper.journal.dead()
+            found = keeper.standing()
         except LuniError as worse:
             return Health(ok=False, degraded=True, backend=backend.name, detail=f"{error}; {worse}")
         if keeper.guard.problem:
             return Health(ok=False, degraded=True, backend=backend.name, detail=f"{error}; {keeper.guard.problem}")
-        return Health(ok=True, degraded=True, backend=backend.name, journal_depth=depth, detail=str(error), dead_letters=dead)
+        return Health(
+            ok=True, degraded=True, backend=backend.name, journal_depth=found.pending, detail=str(error),
+            dead_letters=found.dead, owed_erasures=found.erasures, bookings_closed=found.bookings_closed,
+        )  # fmt: skip
 
     @staticmethod
     def _well(backend: Any, began: float) -> Health:
         """The store answers; what still waits to reach it is told."""
         latency_ms, keeper = 1000 * (time.perf_counter() - began), getattr(backend, "keeper", None)
         try:
-            depth, dead = (keeper.journal.depth(), keeper.journal.dead()) if keeper else (0, 0)
+            found = keeper.standing() if keeper else None
         except LuniError as error:
             return Health(ok=True, degraded=True, backend=backend.name, latency_ms=latency_ms, detail=str(error))
+        if found is None:
+            return Health(ok=True, degraded=False, backend=backend.name, latency_ms=latency_ms)
         problem = keeper.guard.problem if keeper else ""
         return Health(
-            ok=True, degraded=depth > 0 or bool(problem), backend=backend.name, journal_depth=depth, latency_ms=latency_ms,
-            detail=problem, dead_letters=dead,
+            ok=True, degraded=found.pending + found.erasures > 0 or bool(problem), backend=backend.name,
+            journal_depth=found.pending, latency_ms=latency_ms, detail=problem, dead_letters=found.dead,
+            owed_erasures=found.erasures, bookings_closed=found.bookings_closed,
         )  # fmt: skip

@@ -340,8 +340,9 @@ class Health(msgspec.Struct, frozen=True):
     """Whether the memory works. ``detail`` says why not, without secrets.
 
     ``degraded``: the server is away and this host goes on from its own storage, or so many operations (``journal_depth``)
-    still wait to reach it, or that storage cannot be used: an outage would not be bridged.
-    ``dead_letters``: how many it has refused for good; they wait for a person.
+    still wait to reach it, or so many erasures (``owed_erasures``), or that storage cannot be used: an outage would not be
+    bridged. ``dead_letters``: how many it has refused for good; they wait for a person. ``bookings_closed``: the server has
+    lost data, and nobody has looked at the bookings since.
     """
 
     ok: bool
@@ -351,3 +352,5 @@ class Health(msgspec.Struct, frozen=True):
     latency_ms: float = 0.0
     detail: str = ""
     dead_letters: int = 0
+    owed_erasures: int = 0
+    bookings_closed: bool = False

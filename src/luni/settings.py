@@ -13,7 +13,7 @@ import msgspec
 
 from luni.errors import ConfigError
 
-__all__ = ["DEFAULT_POLICY", "ENVIRONMENT", "Policies", "Policy", "Settings", "policy_for"]
+__all__ = ["DEFAULT_POLICY", "ENVIRONMENT", "Policies", "Policy", "Settings", "default_fallback", "policy_for"]
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -186,11 +186,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return _policies(tree)
 
 
+def default_fallback(data_dir: str) -> str:
+    """Return the fallback's URL that ``USE_REDIS=1`` brings with it."""
+    return f"sqlite:///{Path(data_dir) / 'local.db'}"
+
+
 def _by_flag(settings: Settings) -> Settings:
     """The feature flag decides where no URL is set: Redis with a local fallback, or the embedded file in the data directory."""
     if settings.use_redis:
-        local = {"": f"sqlite:///{Path(settings.data_dir) / 'local.db'}", "0": ""}.get(settings.fallback, settings.fallback)
+        local = {"": default_fallback(settings.data_dir), "0": ""}.get(settings.fallback, settings.fallback)
         return msgspec.structs.replace(settings, url=settings.redis_url, fallback=local)
+    if settings.use_redis is False:  # a way back in one step: the fallback of what is turned off is no error
+        settings = msgspec.structs.replace(settings, fallback="")
     if settings.data_dir:
         return msgspec.structs.replace(settings, url=f"sqlite:///{Path(settings.data_dir) / 'luni.db'}")
     return settings

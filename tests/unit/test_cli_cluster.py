@@ -97,7 +97,7 @@ def test_a_person_is_exported_and_erased(luni, url):  # noqa: F811
     assert out.count("\n") == 1
     status, out, _ = luni("erase", "shop", "u1", "--yes", "--url", url)
     assert status == 0
-    assert out.startswith("Erased: 1 sessions, 1 messages, 1 message ids.\n")
+    assert out.startswith("Erased: 1 session, 1 message, 1 message id.\n")
     assert luni("export", "shop", "u1", "--url", url)[1] == ""
     assert luni("export", "shop", "--url", url)[1].count("\n") == 29
     assert luni("export", "other", "--url", url)[1].count("\n") == 1

@@ -11,7 +11,7 @@ def test_a_person_is_erased_and_nobody_else(luni, replayed):  # noqa: F811
     assert luni("bookings", "add", "replay", "chair", "2031-05-06T10:00", "45", "--by", "ana", "--id", "b1")[0] == 0
     status, out, err = luni("erase", "replay", "ana", "--yes")
     assert (status, err) == (0, "")
-    assert out.startswith("Erased: 1 sessions, 2 messages, 1 message ids, 1 bookings.\nOut of reach:\n  Exports and backups")
+    assert out.startswith("Erased: 1 session, 2 messages, 1 message id, 1 booking.\nOut of reach:\n  Exports and backups")
     assert "ana" not in out
     assert [one["user"] for one in told(luni("sessions", "replay", "--json")[1])["items"]] == ["bob"]
     assert told(luni("bookings", "list", "replay", "--from", "2031-05-05", "--json")[1]) == []
@@ -50,8 +50,8 @@ def test_who_is_asked_hears_what_will_go(luni, replayed, monkeypatch):  # noqa: 
     assert luni("erase", "replay", "ana")[0] == 0
     assert luni("erase", "replay")[0] == 0
     assert asked == [
-        ("Erase 1 sessions, 0 bookings and all else of 'ana' at 'replay' for good?", "erases"),
-        ("Erase 1 sessions, 0 bookings and all else of the whole tenant 'replay' for good?", "erases"),
+        ("Erase 1 session, 0 bookings and all else of 'ana' at 'replay' for good?", "erases"),
+        ("Erase 1 session, 0 bookings and all else of the whole tenant 'replay' for good?", "erases"),
     ]
 
 

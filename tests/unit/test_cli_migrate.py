@@ -7,11 +7,14 @@ import pytest
 from test_cli import alone, luni, told  # noqa: F401  fixtures
 
 from luni import Memory, Policy, SessionUpdate
+from luni.backends.failover.entries import Entry
+from luni.backends.failover.journal import Journal
 from luni.errors import Unavailable
 from luni.models import Address
-from luni.operations import BookingsIn, Dump, Restore
+from luni.operations import BookingsIn, Draft, Dump, Receive, Restore
 from luni.ops import migrate as moving
 from luni.ops import migrate_bookings
+from luni.settings import Settings
 from luni.testing.clusters import Cluster
 from luni.testing.servers import Server, available
 
@@ -334,3 +337,51 @@ def test_bad_stores_are_one_line_and_a_status(luni, tmp_path, arguments, status)
     assert (told_status, out) == (status, "")
     assert err.startswith("luni: ")
     assert err.count("\n") == 1
+
+
+# in the deployment that `luni redis setup` makes: a server's URL with a fallback
+
+
+@pytest.fixture
+def deployed(monkeypatch, server, tmp_path):
+    monkeypatch.delenv("LUNI_URL")
+    monkeypatch.setenv("USE_REDIS", "1")
+    monkeypatch.setenv("REDIS_URL", server.url)
+    return Settings.from_env()
+
+
+def waiting_in(tmp_path, namespace):
+    journal = Journal(str(tmp_path / f"local.{namespace}.journal.db"), Settings(namespace=namespace))
+    draft = Draft(b"{}", 1, "d")
+    said = Receive(
+        address=Address("shop", "web", "ana"), writer="w", seq=1, session_id="s", ttl_ms=60_000, draft=draft, fresh=True
+    )
+    journal.add(Entry(operation=said, at_ms=1, clock_ms=1))
+    journal.owe_erasure("shop", "bea", 5)
+    journal.close()
+
+
+def test_with_the_default_fallback_both_directions_work(luni, deployed, embedded, tmp_path, server, names):  # noqa: F811
+    fill(embedded, tenants=("shop",))
+    assert luni("migrate", "--from", embedded, "--to", server.url, "--to-namespace", names, "--json")[0] == 0
+    back = f"sqlite:///{tmp_path / 'back.db'}"
+    status, out, err = luni("migrate", "--from", server.url, "--to", back, "--namespace", names, "--json")
+    assert (status, counts(out), err) == (0, {"moved": 3}, "")
+    assert states(back, tenants=("shop",)) == states(embedded, tenants=("shop",))
+    assert not (tmp_path / "local.db").exists(), "a server is moved from itself, not from this host's mirror"
+
+
+@pytest.mark.parametrize("flag", ["1", "0"])
+def test_what_waits_in_this_host_s_journal_is_said_first(luni, deployed, monkeypatch, tmp_path, server, names, flag):  # noqa: F811
+    monkeypatch.setenv("USE_REDIS", flag)
+    fill(server.url, names, tenants=("shop",))
+    waiting_in(tmp_path, names)
+    back = tmp_path / "back.db"
+    command = ("migrate", "--from", server.url, "--to", f"sqlite:///{back}", "--namespace", names, "--json")
+    status, out, err = luni(*command)
+    assert (status, out) == (2, "")
+    assert "1 operation and 1 erasure of this host still wait in" in err
+    assert "--yes" in err
+    assert not back.exists()
+    status, out, _ = luni(*command, "--yes")
+    assert (status, counts(out)) == (0, {"moved": 3})

@@ -107,7 +107,7 @@ def test_a_server_that_was_stopped_is_started_again_with_what_it_holds(luni, rea
     luni("replay", "talk.jsonl")
     keys = told(luni("redis", "status", "--json")[1])["keys"]
     assert told(luni("redis", "cleanup", "--keep-data", "--json")[1]) == {
-        "stopped": True, "data_removed": False, "env_lines_removed": []
+        "stopped": True, "data_removed": False, "env_lines_removed": [], "fallback_removed": [],
     }  # fmt: skip
     assert luni("redis", "status")[0] == 3
     assert told(luni("redis", "setup", "--json")[1])["made"] is False
@@ -123,7 +123,12 @@ def test_cleanup_leaves_nothing_and_asks_before_data_goes(luni, ready, tmp_path)
     assert luni("redis", "cleanup")[0] == 2, "nobody can be asked here"
     assert luni("redis", "status")[0] == 0
     found = told(luni("redis", "cleanup", "--yes", "--json")[1])
-    assert found == {"stopped": True, "data_removed": True, "env_lines_removed": ["REDIS_URL", "USE_REDIS"]}
+    assert found == {
+        "stopped": True,
+        "data_removed": True,
+        "env_lines_removed": ["REDIS_URL", "USE_REDIS"],
+        "fallback_removed": [],
+    }
     assert not (tmp_path / "data" / "luni").exists()
     assert not (tmp_path / ".env").exists()
     assert subprocess.run(["/bin/ps", "-p", str(pid)], capture_output=True, check=False).returncode != 0 or zombie(pid)
@@ -479,3 +484,36 @@ def test_a_home_that_is_not_there_yet_is_made(luni, port, monkeypatch, tmp_path)
     assert luni("redis", "setup", "--port", str(port))[0] == 0
     assert luni("redis", "cleanup", "--yes")[0] == 0
     assert not (tmp_path / "no" / "home" / ".local" / "share" / "luni").exists()
+
+
+def test_cleanup_takes_this_host_s_copy_of_the_data_with_it_and_says_so(luni, ready, tmp_path, monkeypatch):  # noqa: F811
+    (tmp_path / "local.txt").write_text("mine")
+    luni("chat", stdin="hello\n")
+    os.kill(note_of(tmp_path)["pid"], signal.SIGKILL)
+    luni("chat", stdin="are you there?\n")
+    assert told(luni("redis", "cleanup", "--keep-data", "--json")[1])["fallback_removed"] == []
+    assert (tmp_path / "local.journal.db").exists()
+    asked = []
+    monkeypatch.setattr("luni.ops.redis_commands.ask", lambda question, **_: asked.append(question))
+    status, out, _ = luni("redis", "cleanup", "--json")
+    gone = {Path(file).name for file in told(out)["fallback_removed"]}
+    assert status == 0
+    assert {"local.db", "local.journal.db", "local.journal.flag"} <= gone
+    assert str(tmp_path / "local.db") in asked[0]
+    assert "that never reached it" in asked[0]
+    assert {path.name for path in tmp_path.glob("local*")} == {"local.txt"}
+
+
+def test_cleanup_finds_the_copy_by_the_env_file_and_leaves_that_of_another_server(luni, ready, tmp_path, monkeypatch):  # noqa: F811
+    luni("chat", stdin="hello\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / ".env").write_text("REDIS_URL=redis://127.0.0.1:1\nUSE_REDIS=1\n")
+    luni("chat", stdin="hello\n")
+    assert (elsewhere / "local.db").exists()
+    removed = told(luni("redis", "cleanup", "--yes", "--json")[1])["fallback_removed"]
+    assert str(tmp_path / "local.db") in removed
+    assert not (tmp_path / "local.db").exists()
+    assert (elsewhere / "local.db").exists()
+    assert (elsewhere / "local.journal.db").exists()

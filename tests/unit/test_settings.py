@@ -239,3 +239,10 @@ def test_from_env_opens_a_memory(tmp_path):
     ) as memory:
         assert memory.settings.lease == 9.0
         assert memory.health().ok
+
+
+def test_turning_redis_off_needs_no_other_change():
+    """The fallback of what is turned off is neither used nor an error."""
+    for fallback in ("0", "sqlite:////var/luni/local.db"):
+        assert read(USE_REDIS="0", REDIS_URL="redis://r", LUNI_FALLBACK=fallback).fallback == ""
+        assert read(USE_REDIS="1", REDIS_URL="redis://r", LUNI_FALLBACK=fallback).fallback == fallback.removeprefix("0")

@@ -19,6 +19,7 @@ from luni.ops.chaos import Rehearsal, Wanted
 from luni.ops.chaos_verdict import Fault, Verdict
 from luni.ops.store import NotFound
 from luni.ops.terminal import AsJson, report, stdout
+from luni.ops.words import counted
 from luni.settings import Settings
 
 __all__ = ["chaos"]
@@ -87,7 +88,7 @@ def _failure(found: Verdict) -> str:
             f"of {found.acknowledged:,} acknowledged messages {found.lost:,} are lost, {found.duplicated:,} duplicated, "
             f"{found.out_of_order:,} out of order"
         )
-    return f"{found.waiting:,} operations had not reached the server in the end"
+    return f"{counted(found.waiting, 'operation')} had not reached the server in the end"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from luni.ops.chaos_faults import Director
 from luni.ops.chaos_traffic import Second, Traffic
 from luni.ops.chaos_verdict import Fault, Verdict
 from luni.ops.screens import facts, figure, heading, name, section
+from luni.ops.words import counted
 
 __all__ = ["line", "live", "named", "verdict"]
 
@@ -78,10 +79,14 @@ def _state(rehearsal: Rehearsal, director: Director) -> Table:
         luni = Text.assemble(("● ", "bold red"), ("cannot serve", "red"), ("  there is no fallback", "dim"))
     elif rehearsal.heard.away:
         luni = Text.assemble(
-            ("● ", "bold yellow"), ("on its own", "yellow"), (f"  {health.journal_depth:,} operations wait", "dim")
+            ("● ", "bold yellow"),
+            ("on its own", "yellow"),
+            (f"  {counted(health.journal_depth, 'operation waits', 'operations wait')}", "dim"),
         )
     elif health.degraded:
-        luni = Text.assemble(("● ", "yellow"), "catching up", (f"  {health.journal_depth:,} operations wait", "dim"))
+        luni = Text.assemble(
+            ("● ", "yellow"), "catching up", (f"  {counted(health.journal_depth, 'operation waits', 'operations wait')}", "dim")
+        )
     else:
         luni = Text.assemble(("● ", "green"), "on the server", ("  nothing waits", "dim"))
     grid.add_row("luni", luni)
@@ -92,7 +97,9 @@ def _figures(traffic: Traffic) -> Table:
     grid, seconds = facts(), traffic.seconds()[-SECONDS_SHOWN:]
     grid.add_row("turns a second", _bars(seconds))
     share = f"{100 * traffic.degraded / traffic.turns:.0f} % of {traffic.turns:,} turns" if traffic.turns else ""
-    grid.add_row("acknowledged", figure(f"{traffic.acknowledged:,}", f"messages of {len(traffic.conversations)} sessions"))
+    grid.add_row(
+        "acknowledged", figure(f"{traffic.acknowledged:,}", f"messages of {counted(len(traffic.conversations), 'session')}")
+    )
     grid.add_row("served degraded", figure(f"{traffic.degraded:,}", share))
     grid.add_row("refused", figure(f"{sum(traffic.refused.values()):,}", _kinds(traffic.refused)))
     grid.add_row("slowest call", figure(f"{MS * traffic.worst:,.0f} ms"))
@@ -137,7 +144,7 @@ def verdict(found: Verdict) -> RenderableType:
     kinds = ", ".join(f"{number} {named(kind)}" for kind, number in sorted(found.faults.items()))
     grid = facts()
     grid.add_row("faults", figure(f"{sum(found.faults.values()):,}", kinds or "none"))
-    grid.add_row("acknowledged", figure(f"{found.acknowledged:,}", f"messages of {found.sessions:,} sessions"))
+    grid.add_row("acknowledged", figure(f"{found.acknowledged:,}", f"messages of {counted(found.sessions, 'session')}"))
     for what, number in (("lost", found.lost), ("duplicated", found.duplicated), ("out of order", found.out_of_order)):
         grid.add_row(what, Text(f"{number:,}", "bold green" if not number else "bold red"))
     if found.wiped:
@@ -145,7 +152,9 @@ def verdict(found: Verdict) -> RenderableType:
             "wiped", figure(f"{found.wiped:,}", "acknowledged before the server was emptied; a fallback would heal them")
         )
     if found.waiting:
-        grid.add_row("waiting", Text(f"{found.waiting:,} operations had not reached the server in the end", "bold red"))
+        grid.add_row(
+            "waiting", Text(f"{counted(found.waiting, 'operation')} had not reached the server in the end", "bold red")
+        )
     grid.add_row("served degraded", figure(f"{found.served_degraded:,}", f"of {found.turns:,} turns"))
     grid.add_row("refused", figure(f"{sum(found.refused.values()):,}", _kinds(found.refused) or "calls"))
     grid.add_row(
@@ -162,7 +171,7 @@ def verdict(found: Verdict) -> RenderableType:
 
 def _result(found: Verdict) -> Text:
     early = ", ended early" if found.ended_early else ""
-    rest = (f"  {name(found.server)}, {_clock(found.seconds)} minutes{early}", "dim")
+    rest = (f"  {name(found.server)}, {_clock(found.seconds)} min{early}", "dim")
     if not found.passed:
         return Text.assemble(("✗ not everything that was acknowledged is there", "bold red"), rest)
     words = "✓ nothing lost, nothing twice, nothing out of order"

@@ -29,6 +29,7 @@ from luni.ops.migrate_commands import migrate
 from luni.ops.redis_commands import redis_app
 from luni.ops.store import NotFound, data_dir, locate, missing_file, open_memory, settings_for
 from luni.ops.terminal import AsJson, Tenant, Url, ask, progress, report, stderr, stdout
+from luni.ops.words import counted
 from luni.settings import Policy
 
 __all__ = ["app"]
@@ -196,7 +197,7 @@ def end(
         info = session.info()
         if not yes:
             ask(
-                f"Delete {info.message_count if info else 0} messages and all else of {session.user!r} for good?",
+                f"Delete {counted(info.message_count if info else 0, 'message')} and all else of {session.user!r} for good?",
                 instead="ends the session",
             )
         if info is None or not session.end():

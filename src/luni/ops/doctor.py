@@ -19,7 +19,7 @@ from luni.client import Memory
 from luni.clock import SystemClock
 from luni.errors import ConfigError, LuniError
 from luni.flows.locks import Guarantee
-from luni.ops.fallback import Fallback, look
+from luni.ops.fallback import CLOSED_UNTIL, Fallback, look
 from luni.ops.lasting import lost_when
 from luni.ops.store import missing_file
 from luni.settings import ENVIRONMENT, Settings
@@ -58,11 +58,14 @@ def examine(settings: Settings) -> Diagnosis:
     fallback = look(settings)
     missing = missing_file(settings)
     if missing is not None:
-        return _not_there(settings, missing)
+        return _not_there(settings, missing, fallback)
     with Memory(msgspec.structs.replace(settings, fallback="")) as memory:  # the server itself, not what goes on without it
         health = memory.health()
         store, problem = _described(memory) if health.ok else ({}, health.detail)
     place = {"backend": health.backend, "place": _place(settings.url)} | store
+    promise = _promise(place, settings) if not problem else "cannot be told: the store does not answer"
+    if fallback.bookings_closed:
+        promise = f"locks: {promise}; {CLOSED_UNTIL}"
     lost = str(place.pop("lost_on_power_failure", "cannot be told: the store does not answer"))
     versions = _versions(str(place.pop("server", "")), settings.url)
     return Diagnosis(
@@ -70,7 +73,7 @@ def examine(settings: Settings) -> Diagnosis:
         problem=problem,
         latency_ms=round(health.latency_ms, 3) if health.ok else None,
         lost_on_power_failure=lost,
-        locks_and_bookings=_promise(place, settings) if not problem else "cannot be told: the store does not answer",
+        locks_and_bookings=promise,
         versions=versions,
         store=place,
         fallback=fallback,
@@ -105,7 +108,7 @@ def _described(memory: Memory) -> tuple[dict[str, Any], str]:
         return {}, str(error)
 
 
-def _not_there(settings: Settings, path: Path) -> Diagnosis:
+def _not_there(settings: Settings, path: Path, fallback: Fallback) -> Diagnosis:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     able = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
     kept = "nothing the disk has confirmed" if settings.durability == "full" else "the last moments before it"
@@ -117,8 +120,8 @@ def _not_there(settings: Settings, path: Path) -> Diagnosis:
         locks_and_bookings=_ONE_FILE,
         versions=_versions("", settings.url),
         store={"backend": "sqlite", "place": str(path), "file": "none yet: it is made at first use"},
-        fallback=Fallback(configured=False),
-        warnings=_file_warnings(settings.url),
+        fallback=fallback,
+        warnings=_file_warnings(settings.url) + fallback.warnings,
         settings=_settings(settings),
     )
 

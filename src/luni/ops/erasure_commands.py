@@ -15,14 +15,21 @@ import typer
 from luni.client import Memory
 from luni.errors import InvalidInput
 from luni.models import Receipt, SessionExport
+from luni.ops.fallback import mirror_here
 from luni.ops.store import open_memory, settings_for
 from luni.ops.terminal import AsJson, Tenant, Url, ask, report, stderr
+from luni.ops.words import counted
+from luni.settings import Settings
 
 __all__ = ["add_to"]
 
 PANEL = "Look after people's data"
 AT_ONCE = 50
 STDOUT = Path("-")
+NOT_WORKED_ON = (
+    "and its journal, this host's own copy of what a server holds: it was left as it is, because the fallback was not in use "
+    "(erase with the settings' own URL, or remove the files)"
+)
 
 Person = Annotated[str | None, typer.Argument(help="Only what is stored of this one.", show_default=False)]
 
@@ -45,11 +52,15 @@ def erase(
     Every channel, ended sessions, locks and bookings; booked times are free. It prints a receipt, and what it cannot reach.
     Status 0 also if nothing was there.
     """
-    with open_memory(settings_for(url), reading=True) as memory:
+    settings = settings_for(url)
+    with open_memory(settings, reading=True) as memory:
         if not yes:
             whose = f"the whole tenant {tenant!r}" if user is None else f"{user!r} at {tenant!r}"
             ask(f"Erase {_what(memory, tenant, user)} and all else of {whose} for good?", instead="erases")
         receipt = memory.erase(tenant, user)
+    mirror = None if settings.fallback else mirror_here(Settings.from_env())
+    if mirror is not None:
+        receipt = msgspec.structs.replace(receipt, out_of_reach=(f"{mirror} {NOT_WORKED_ON}", *receipt.out_of_reach))
     report(as_json, receipt, lambda: _screen(receipt))
 
 
@@ -72,7 +83,7 @@ def export(
         for kind, line in _lines(memory, tenant, user):
             file.write(line)
             counts[kind] += 1
-    told = f"{counts['session']} sessions and {counts['booking']} bookings written to {out}"
+    told = f"{counted(counts['session'], 'session')} and {counted(counts['booking'], 'booking')} written to {out}"
     if out != STDOUT:
         report(as_json, {"sessions": counts["session"], "bookings": counts["booking"], "file": str(out)}, lambda: told)
     elif not any(counts.values()) and not as_json:
@@ -83,11 +94,13 @@ def _what(memory: Memory, tenant: str, user: str | None) -> str:
     page = memory.export(tenant, user, limit=200)
     sessions = sum(isinstance(one, SessionExport) for one in page)
     more = " or more" if page.cursor else ""
-    return f"{sessions} sessions, {len(page) - sessions} bookings{more}"
+    return f"{counted(sessions, 'session')}, {counted(len(page) - sessions, 'booking')}{more}"
 
 
 def _screen(receipt: Receipt) -> str:
-    found = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in receipt.counts.items() if count)
+    found = ", ".join(
+        counted(count, name.removesuffix("s").replace("_", " ")) for name, count in receipt.counts.items() if count
+    )
     lines = [f"Erased: {found}." if found else "Nothing was there to be erased."]
     lines += [f"Not reached, erased when it is back: {name}." for name in receipt.pending]
     return "\n".join([*lines, "Out of reach:", *(f"  {one}" for one in receipt.out_of_reach)])

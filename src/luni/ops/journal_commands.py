@@ -17,9 +17,12 @@ from rich.text import Text
 from luni.backends.failover.journal import Journal, Listed, Standing
 from luni.backends.failover.places import journal_path
 from luni.errors import ConfigError
+from luni.ops.fallback import abandoned, journal_here, left_behind
 from luni.ops.screens import heading, name
 from luni.ops.store import NotFound, settings_for
-from luni.ops.terminal import AsJson, ask, report
+from luni.ops.terminal import AsJson, ask, report, stderr
+from luni.ops.words import counted, lasted, since
+from luni.settings import default_fallback
 
 __all__ = ["journal"]
 
@@ -43,7 +46,9 @@ Number = Annotated[
 def _opened(fallback: str | None) -> Iterator[Journal]:
     """Open the journal; raise `NotFound` where there is none yet."""
     settings = settings_for(None)
-    place = fallback or settings.fallback
+    place, found_here = fallback or settings.fallback, None
+    if not place and (found_here := journal_here(settings)):
+        place = default_fallback(settings.data_dir)
     if not place:
         raise ConfigError("there is no fallback, so there is no journal: set USE_REDIS=1 or LUNI_FALLBACK, or give --fallback")
     path = journal_path(place, settings.namespace)
@@ -51,6 +56,8 @@ def _opened(fallback: str | None) -> Iterator[Journal]:
         raise NotFound(f"{path} is not there yet: nothing has ever had to wait")
     found = Journal(path, msgspec.structs.replace(settings, fallback=place))
     try:
+        if found_here and left_behind(standing := found.standing()):
+            stderr().print(f"warning: {abandoned(standing, path)}", style="yellow", soft_wrap=True)
         yield found
     finally:
         found.close()
@@ -58,7 +65,10 @@ def _opened(fallback: str | None) -> Iterator[Journal]:
 
 @journal.command()
 def status(fallback: Fallback = None, as_json: AsJson = False) -> None:  # noqa: FBT002  typer's way to say an option
-    """How many operations wait, since when, how many are dead, and what became of the others."""
+    """How many operations wait, since when, how many are dead, and what became of the others.
+
+    Also erasures that have not reached the server, and whether bookings are closed.
+    """
     with _opened(fallback) as opened:
         found = opened.standing()
         place = opened.place
@@ -105,9 +115,14 @@ def drop(
 
 def _status(found: Standing, place: str, now: float) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
-    waits = f"in {found.sessions:,} sessions, since {_ago(now - found.oldest_ms / 1000)}" if found.pending else ""
+    waits = f"in {counted(found.sessions, 'session')}, {since(found.oldest_ms, now)}" if found.pending else ""
     grid.add_row("waiting", f"{found.pending:,}", Text(waits, style="dim"))
     grid.add_row("dead", f"{found.dead:,}", Text("luni journal list --dead" if found.dead else "", style="dim"))
+    if found.erasures:
+        owed = f"not on the server yet, {since(found.owed_ms, now)}"
+        grid.add_row("erasures", f"{found.erasures:,}", Text(owed, style="dim"))
+    if found.bookings_closed:
+        grid.add_row("bookings", "closed", Text("until luni bookings reconcile TENANT", style="dim"))
     for what, number in sorted(found.counts.items()):
         grid.add_row(what, f"{number:,}", "")
     return Group(heading("luni journal", place), grid)
@@ -117,16 +132,9 @@ def _entries(found: list[Listed], now: float) -> RenderableType:
     if not found:
         return Text("Nothing waits, and nothing is dead.")
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("number", "state", "what", "whose", "since", "why"):
+    for column in ("number", "state", "what", "whose", "for", "why"):
         table.add_column(column)
     for one in found:
         whose = f"{name(one.tenant)} · {name(one.channel)} · {name(one.user)}"
-        table.add_row(str(one.id), one.state, one.kind, whose, _ago(now - one.waits_since), name(one.reason))
+        table.add_row(str(one.id), one.state, one.kind, whose, lasted(now - one.waits_since), name(one.reason))
     return table
-
-
-def _ago(seconds: float) -> str:
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"

@@ -94,7 +94,7 @@ class Migration(msgspec.Struct):
 
 
 def source_of(settings: Settings, url: str, namespace: str | None) -> Memory:
-    """Return the memory that sessions are moved from; raise `NotFound` if it is a file that is not there."""
+    """Return the memory that sessions are moved from, and it alone; raise `NotFound` if it is a file that is not there."""
     wanted = _settings(settings, url, namespace)
     if missing_file(wanted) is not None:
         raise NotFound("--from: there is no such file")
@@ -110,7 +110,7 @@ def target_of(settings: Settings, url: str, namespace: str | None, source: Memor
 
 
 def _settings(settings: Settings, url: str, namespace: str | None) -> Settings:
-    found = msgspec.structs.replace(settings, url=url)
+    found = msgspec.structs.replace(settings, url=url, fallback="")  # the stores themselves, not a mirror
     return msgspec.structs.replace(found, namespace=namespace) if namespace else found
 
 

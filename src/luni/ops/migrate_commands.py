@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from luni.errors import BackendError
 from luni.ops import migrate as moving
+from luni.ops.fallback import journal_here, left_behind, waits_here
 from luni.ops.screens import plain
-from luni.ops.terminal import AsJson, progress, report
+from luni.ops.terminal import AsJson, ask, progress, report
+from luni.ops.words import counted
 from luni.settings import Settings
 
 __all__ = ["migrate"]
@@ -24,6 +27,7 @@ def migrate(
     namespace: Annotated[str | None, typer.Option(help="The source's, on Redis; as set without it.", metavar="NAME")] = None,
     to_namespace: Annotated[str | None, typer.Option(help="The target's, on Redis; as set without it.", metavar="NAME")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be moved.")] = False,  # noqa: FBT002  typer's way to say an option
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask if something waits in this host's journal.")] = False,  # noqa: FBT002
     as_json: AsJson = False,  # noqa: FBT002  the same
 ) -> None:
     """Move live sessions and bookings from one store to another, either way between SQLite and Redis.
@@ -31,9 +35,11 @@ def migrate(
     The source is left as it is. Each is written under a compare and read again. What is there already is passed over and what
     is newer there is left, so a run may be interrupted and repeated; stop the writers and run it once more for what was
     written meanwhile. A booking is never put over another one. Named locks are not moved: they are short. Status 1 if
-    something could not be moved.
+    something could not be moved. If something still waits in this host's journal to reach a server, it asks first.
     """
     settings = Settings.from_env()
+    if not dry_run and not yes:
+        _ask_of_the_journal(settings, source_url, target_url, namespace, to_namespace)
     with (
         moving.source_of(settings, source_url, namespace) as source,
         moving.target_of(settings, target_url, to_namespace, source, dry_run=dry_run) as target,
@@ -48,6 +54,17 @@ def migrate(
         raise BackendError(f"{what} could not be moved; the others are")
 
 
+def _ask_of_the_journal(settings: Settings, source: str, target: str, *namespaces: str | None) -> None:
+    """What this host still owes a server is neither in the one store nor in the other: a person decides."""
+    names = zip((source, target), namespaces, strict=True)
+    for name in dict.fromkeys(name or settings.namespace for url, name in names if not url.startswith("sqlite")):
+        waits = left_behind(waits_here(msgspec.structs.replace(settings, namespace=name)))
+        if waits:
+            place = journal_here(settings)
+            told = f"{waits} of this host still wait in {place} for the server, and are not moved"
+            ask(f"{told}. Move the rest all the same?", instead=f"moves the rest ({told}; luni journal status)")
+
+
 def _screen(found: moving.Migration) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     rows = {
@@ -59,10 +76,11 @@ def _screen(found: moving.Migration) -> RenderableType:
     }
     for name, number in rows.items():
         table.add_row(f"{number:,}", name)
-    lines: list[RenderableType] = [f"{found.sessions:,} sessions of {found.tenants:,} tenants in {found.seconds:.1f} s", table]
+    whose = counted(found.tenants, "tenant")
+    lines: list[RenderableType] = [f"{counted(found.sessions, 'session')} of {whose} in {found.seconds:.1f} s", table]
     lines += [f"failed: {plain(f'{one.tenant} {one.channel} {one.user}')}: {plain(one.reason)}" for one in found.failures]
     if found.bookings:
-        lines += [f"{found.bookings:,} bookings", _bookings(found)]
+        lines += [counted(found.bookings, "booking"), _bookings(found)]
     lines += [
         f"NOT moved: booking {plain(f'{one.tenant} {one.resource} {one.id}')}: {plain(one.reason)}"
         for one in found.booking_failures

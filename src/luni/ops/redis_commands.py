@@ -14,13 +14,15 @@ import typer
 
 from luni.backends.redis.connect import place
 from luni.errors import InvalidInput
+from luni.ops import redis_screens, screens
 from luni.ops import redis_setup as local
-from luni.ops import screens
+from luni.ops.fallback import left_behind
 from luni.ops.redis_server import clients_at
 from luni.ops.redis_status import status as server_status
 from luni.ops.redis_status import status_of_all
 from luni.ops.store import NotFound, base_dir, settings_for
 from luni.ops.terminal import AsJson, Url, ask, report, stderr, stdout
+from luni.ops.words import counted
 
 __all__ = ["redis_app"]
 
@@ -63,7 +65,7 @@ def setup(
     say = (lambda _text: None) if as_json else (lambda text: console.print(f"… {text}", style="dim"))
     wanted = local.Wanted(kind=engine, port=port, maxmemory=maxmemory, image=image, env_file=env_file.absolute())
     found = local.setup(base_dir(settings_for(None)), wanted, force=force, say=say)
-    report(as_json, found, lambda: screens.redis_ready(found))
+    report(as_json, found, lambda: redis_screens.ready(found))
 
 
 @redis_app.command()
@@ -81,7 +83,7 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
                 stack.enter_context(client)
             many = url.partition("://")[0].endswith("+cluster")
             found = status_of_all(place(url), clients) if many else server_status(place(url), *clients.values())
-    report(as_json, found, lambda: screens.redis_status(found))
+    report(as_json, found, lambda: redis_screens.status(found))
 
 
 @redis_app.command()
@@ -101,17 +103,31 @@ def cleanup(
     keep_data: Annotated[bool, typer.Option("--keep-data", help="Only stop it; setup starts it again as it is.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop the server and remove what setup made: its data, its files, its lines in the env file. Nothing else."""
+    """Stop the server and remove what setup made: its data, its files, its lines in the env file, and the fallback's.
+
+    The fallback's files are this host's own copy of what the server held, and go with it. Nothing else is touched.
+    """
     here = _setup_here()
     if not yes and not keep_data:
-        ask(f"Stop the server on port {here.port} and delete {_held(here)} for good?", instead="deletes its data")
+        what = f"Stop the server on port {here.port} and delete {_held(here)}{_copied(here)} for good?"
+        ask(what, instead="deletes its data and this host's copy of it")
     found = local.cleanup(base_dir(settings_for(None)), here, keep_data=keep_data)
-    report(as_json, found, lambda: screens.redis_cleaned(found))
+    report(as_json, found, lambda: redis_screens.cleaned(found))
+
+
+def _copied(here: local.Setup) -> str:
+    """What goes with the data, for whoever is asked: the mirror of this server, and what waits there to reach it."""
+    copies = local.copies_of(here)
+    if not copies:
+        return ""
+    waits = " and ".join(filter(None, (left_behind(one.standing) for one in copies)))
+    places = ", ".join(one.place for one in copies)
+    return f", and this host's own copy of it, {places}" + (f", with {waits} that never reached it" if waits else "") + ","
 
 
 def _held(here: local.Setup) -> str:
     try:
         with local.client_of(here) as client:
-            return f"its {client.dbsize():,} keys"
+            return f"its {counted(client.dbsize(), 'key')}"
     except redis.RedisError:
         return "its data"

@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from luni.backends.redis import connect
 from luni.backends.redis.cluster.slots import Slots, node_url, seeds_of
+from luni.backends.redis.errors import reason
 from luni.errors import ConfigError, Unavailable
 from luni.settings import Settings
 
@@ -103,7 +104,7 @@ def answering(engine: Engine, setup: Setup) -> None:
             except redis.RedisError as error:
                 if not engine.alive(setup) or time.monotonic() > deadline:
                     tail = " | ".join(list(engine.logs(setup, lines=3, follow=False)))
-                    raise Unavailable(f"the server does not answer ({type(error).__name__}); its last words: {tail}") from None
+                    raise Unavailable(f"the server does not answer ({reason(error)}); its last words: {tail}") from None
                 time.sleep(0.05)
             else:
                 return

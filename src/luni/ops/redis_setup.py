@@ -18,20 +18,27 @@ import dotenv
 import msgspec
 import redis
 
-from luni.errors import ConfigError, InvalidInput, Unavailable
+from luni.backends.failover.journal import Standing
+from luni.backends.redis.errors import reason
+from luni.backends.sqlite.connection import path_of
+from luni.errors import ConfigError, InvalidInput, LuniError, Unavailable
+from luni.ops.fallback import files_of, waits_here
 from luni.ops.redis_engine import ContainerEngine
 from luni.ops.redis_lock import only_one
 from luni.ops.redis_process import ProcessEngine
 from luni.ops.redis_server import Engine, Setup, answering, client_of, private, url_of
 from luni.ops.redis_status import ServerStatus, status
 from luni.ops.store import NotFound
+from luni.settings import Settings
 
 __all__ = [
     "Cleaned",
+    "Copy",
     "Ready",
     "Setup",
     "cleanup",
     "client_of",
+    "copies_of",
     "find",
     "logs",
     "setup",
@@ -67,12 +74,21 @@ class Ready(msgspec.Struct, frozen=True):
     made: bool
 
 
+class Copy(msgspec.Struct, frozen=True):
+    """A fallback that belongs to a server: this host's own copy of what it holds, and how its journal stands."""
+
+    place: str
+    files: list[Path]
+    standing: Standing
+
+
 class Cleaned(msgspec.Struct, frozen=True):
-    """What was removed."""
+    """What was removed. ``fallback_removed``: files of this host's own copy of its data."""
 
     stopped: bool
     data_removed: bool
     env_lines_removed: list[str]
+    fallback_removed: list[str] = []
 
 
 def folder_of(base: Path) -> Path:
@@ -156,7 +172,7 @@ def _set_memory(found: Setup, memory: str) -> None:
                 raise InvalidInput(f"--maxmemory {memory}: the server holds {used >> 20} MB already; nothing was changed")
             client.config_set("maxmemory", memory)
     except redis.RedisError as error:
-        raise Unavailable(f"the server does not take another maxmemory: {type(error).__name__}") from None
+        raise Unavailable(f"the server does not take another maxmemory: {reason(error)}") from None
 
 
 def _check_env(path: Path) -> None:
@@ -190,6 +206,8 @@ def _engine(kind: str, say: Say) -> Engine:
 def _new(base: Path, engine: Engine, wanted: Wanted, say: Say) -> Setup:
     port = wanted.port or DEFAULT_PORT
     _check_port(port)
+    if wanted.port is None:
+        say(f"it takes port {port}, the usual one; --port takes another")
     folder = folder_of(base)
     folder.mkdir(mode=0o700, exist_ok=True)
     if any(folder.iterdir()):
@@ -281,9 +299,40 @@ def _clean(found: Setup, *, keep_data: bool) -> Cleaned:
         if keep_data:
             return Cleaned(stopped, data_removed=False, env_lines_removed=[])
         engine.remove(found)
+    copies = copies_of(found)  # before the env files forget whose they are
     removed = [line for env_file in found.env_files for line in _clean_env(found, Path(env_file))]
     shutil.rmtree(found.folder)
-    return Cleaned(stopped, data_removed=True, env_lines_removed=removed)
+    files = [file for one in copies for file in one.files]
+    for file in files:
+        file.unlink(missing_ok=True)
+    return Cleaned(stopped, data_removed=True, env_lines_removed=removed, fallback_removed=[str(file) for file in files])
+
+
+def copies_of(found: Setup) -> list[Copy]:
+    """Return the fallbacks of a server that was set up: of the settings here, and of the env files that lead to it.
+
+    A relative file is of the directory the command runs in, or that the env file is in: where luni was started with it.
+    """
+    read = [(Settings.from_env(), Path.cwd())]
+    files = [file for file in map(Path, found.env_files) if file.exists()]
+    read += [(Settings.from_env({}, dotenv=file), file.parent) for file in files]
+    copies: dict[str, Copy] = {}
+    for settings, folder in read:
+        if not settings.fallback or settings.url != url_of(found):
+            continue
+        mirror = (folder / path_of(settings.fallback)).resolve()
+        absolute = msgspec.structs.replace(settings, fallback=f"sqlite:///{mirror}")
+        there = files_of(absolute)
+        if there:
+            copies[str(mirror)] = Copy(str(mirror), there, _standing_of(absolute))
+    return list(copies.values())
+
+
+def _standing_of(settings: Settings) -> Standing:
+    try:
+        return waits_here(settings)
+    except LuniError:  # it goes whether it can be read or not
+        return Standing()
 
 
 def _clean_env(found: Setup, path: Path) -> list[str]:

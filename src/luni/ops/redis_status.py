@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import redis
 
+from luni.backends.redis.errors import reason
 from luni.errors import Unavailable
 
 __all__ = ["ClusterStatus", "ServerStatus", "status", "status_of_all", "version_of"]
@@ -52,7 +53,7 @@ def status(place: str, client: Any, *, kind: str = "") -> ServerStatus:
     try:
         info, keys = client.info(), client.dbsize()
     except redis.RedisError as error:
-        raise Unavailable(f"the server at {place} does not answer: {type(error).__name__}") from None
+        raise Unavailable(f"the server at {place} does not answer: {reason(error)}") from None
     hits, misses = int(info.get("keyspace_hits", 0)), int(info.get("keyspace_misses", 0))
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     return ServerStatus(

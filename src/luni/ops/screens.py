@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,17 +18,19 @@ from luni.models import Message, Page, SessionExport, SessionInfo
 from luni.ops.demo import Demo, Example
 from luni.ops.doctor import Diagnosis
 from luni.ops.fallback import Fallback
-from luni.ops.redis_setup import Cleaned, Ready
-from luni.ops.redis_status import ClusterStatus, ServerStatus
 from luni.ops.replay import Report
 from luni.ops.waiting import Waiting
+from luni.ops.words import lasted, since
 
-__all__ = ["demo", "doctor", "facts", "figure", "heading", "plain", "replay", "section", "sessions", "show"]
+__all__ = [
+    "ago", "amount", "demo", "doctor", "facts", "figure", "heading", "name", "next_steps", "pending", "plain", "replay",
+    "section", "sessions", "show",
+]  # fmt: skip
 
 BAR = 28
 LABEL = 16
 CONTEXT_LINES = 6
-MINUTE, HOUR, DAY = 60, 3600, 86400
+MINUTE = 60
 KILO = 1000
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -68,11 +71,12 @@ def demo(found: Demo) -> RenderableType:
         heading("Everything delivered a second time"),
         section(_again(found)),
         Text(),
-        _next("luni chat", "luni replay FILE --url redis://HOST", "luni doctor"),
+        next_steps("luni chat", "luni replay FILE --url redis://HOST", "luni doctor"),
     )
 
 
-def _next(*commands: str) -> Text:
+def next_steps(*commands: str) -> Text:
+    """Return what to try next."""
     return Text.assemble(("Next  ", "bold"), Text("  ·  ", style="dim").join(map(Text, commands)))
 
 
@@ -86,7 +90,7 @@ def _figures(report: Report, locales: str = "", server: str = "") -> Table:
     if report.duplicates_refused:
         grid.add_row("refused", figure(f"{report.duplicates_refused:,}", "second deliveries: nothing was stored again"))
     grid.add_row("folded", figure(f"{report.folded:,}", "messages, into summaries"))
-    stored = "unknown" if report.bytes_stored is None else _bytes(report.bytes_stored)
+    stored = "unknown" if report.bytes_stored is None else amount(report.bytes_stored)
     grid.add_row("stored", figure(stored, f"on {plain(server or report.backend)}"))
     if report.bad_lines:
         grid.add_row("bad lines", figure(f"{report.bad_lines:,}", "passed over"))
@@ -177,7 +181,7 @@ def sessions(tenant: str, page: Page, now: float) -> RenderableType:
     for info in page:
         user = name(info.user) + ("  (paused)" if info.paused else "")
         counts = f"{info.message_count:,}", f"{info.folded:,}"
-        table.add_row(_ago(now - info.last_activity), Text(name(info.channel)), Text(user), *counts, *[info.session_id] * wide)
+        table.add_row(ago(now - info.last_activity), Text(name(info.channel)), Text(user), *counts, *[info.session_id] * wide)
     more = [Text(f"\nmore: --cursor {page.cursor}", style="dim")] if page.cursor else []
     return Group(table, *more)
 
@@ -192,7 +196,7 @@ def pending(found: Sequence[Waiting], nothing: str) -> RenderableType:
         table.add_column(column, overflow="fold")
     for one in found:
         place = [Text(name(part)) for part in (one.tenant, one.channel, one.user)]
-        table.add_row(_ago(one.waited), *place, *[Text(name(one.text))] * texts)
+        table.add_row(ago(one.waited), *place, *[Text(name(one.text))] * texts)
     return table
 
 
@@ -227,7 +231,7 @@ def _facts(info: SessionInfo, now: float) -> Table:
         grid.add_row(
             "paused", figure(f"by {by}" if by else until, " · ".join(part for part in (why, until if by else "") if part))
         )
-    grid.add_row("began", figure(_moment(info.created_at), f"last active {_ago(now - info.last_activity)}"))
+    grid.add_row("began", figure(_moment(info.created_at), f"last active {ago(now - info.last_activity)}"))
     if info.focus:
         grid.add_row("focus", Text(plain(info.focus)))
     for label, values in (("metadata", info.metadata), ("variables", info.variables)):
@@ -281,61 +285,20 @@ def doctor(found: Diagnosis) -> RenderableType:
 
 
 def _fallback(found: Fallback) -> RenderableType:
-    if not found.configured:
-        return Text("none: while a server is away, calls fail (LUNI_FALLBACK)", style="dim")
-    grid = facts()
-    grid.add_row("storage", figure(plain(found.place), found.file_system and f"on {plain(found.file_system)}"))
+    none = Text("none: while a server is away, calls fail (LUNI_FALLBACK)", style="dim")
+    if not found.made and not found.configured:
+        return none
+    grid, now = facts(), time.time()
+    if found.configured:
+        grid.add_row("storage", figure(plain(found.place), found.file_system and f"on {plain(found.file_system)}"))
+    else:
+        grid.add_row("storage", none)
     grid.add_row("journal", figure(plain(found.journal), "" if found.made else "none yet: it is made at first use"))
-    since = f"since {datetime.fromtimestamp(found.oldest_ms // 1000, UTC).isoformat(' ')}" if found.waiting else ""
-    grid.add_row("waiting", figure(f"{found.waiting:,}", since))
+    grid.add_row("waiting", figure(f"{found.waiting:,}", since(found.oldest_ms, now) if found.waiting else ""))
+    if found.erasures:
+        grid.add_row("erasures", figure(f"{found.erasures:,}", f"not on the server yet, {since(found.owed_ms, now)}"))
     grid.add_row("dead", figure(f"{found.dead:,}", "luni journal list --dead" if found.dead else ""))
     return grid
-
-
-def redis_ready(found: Ready) -> RenderableType:
-    """Return what a set-up made."""
-    grid = facts()
-    grid.add_row("listens on", figure(f"127.0.0.1:{found.port}", "this machine only, with a password of its own"))
-    grid.add_row("runs as", Text(f"{found.kind}: {plain(found.program)}"))
-    grid.add_row("its files", Text(plain(found.data)))
-    env = {"written": "has its URL", "unchanged": "has its URL already", "kept": "was left alone: --force writes its URL there"}
-    grid.add_row("env file", figure(plain(found.env_file), env[found.env]))
-    title = ("✓ ready", "bold green") if found.made else ("✓ running", "bold green")
-    return Group(Text.assemble(title), section(grid), Text(), _next("luni redis status", "luni doctor", "luni redis cleanup"))
-
-
-def redis_status(found: ServerStatus) -> RenderableType:
-    """Return what a server says of itself."""
-    grid = facts()
-    nodes = found.nodes if isinstance(found, ClusterStatus) else ()
-    used = f"of {_bytes(found.memory_limit_bytes)} · {found.memory_pct} %{' at the fullest' if nodes else ''}"
-    limit = used if found.memory_limit_bytes else "without a limit"
-    grid.add_row("memory", figure(_bytes(found.memory_bytes), limit))
-    rate = "no data" if found.hit_rate_pct is None else f"{found.hit_rate_pct} %"
-    grid.add_row("hit rate", figure(rate, "of the server's own look-ups since it started"))
-    kept = "on" if found.append_only_file else "off: a restart loses what is not in a snapshot"
-    grid.add_row("append-only file", Text(kept if found.append_only_ok else "FAILING: the last write was refused"))
-    grid.add_row("evictions", figure(f"{found.evicted_keys:,}", f"policy {plain(found.eviction)}"))
-    grid.add_row("clients", Text(f"{found.connected_clients:,}"))
-    grid.add_row("keys", Text(f"{found.keys:,}"))
-    up = "just started" if found.uptime_seconds < MINUTE else f"up for {_ago(found.uptime_seconds).removesuffix(' ago')}"
-    top = heading(plain(found.server), f"{plain(_place_of(found.place))} · {up}")
-    return Group(top, section(grid), *[redis_status(one) for one in nodes])
-
-
-def _place_of(place: str) -> str:
-    return place.rpartition("@")[2]
-
-
-def redis_cleaned(found: Cleaned) -> RenderableType:
-    """Return what was removed."""
-    parts = ["Stopped the server." if found.stopped else "It was not running."]
-    parts.append(
-        "Removed its data and its files." if found.data_removed else "Its data is kept: luni redis setup starts it again."
-    )
-    if found.env_lines_removed:
-        parts.append(f"Removed {' and '.join(found.env_lines_removed)} from the env file.")
-    return Text(" ".join(parts))
 
 
 _LABELS = {"size_bytes": "size"}
@@ -355,7 +318,7 @@ def _readable(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if key == "size_bytes":
-        return _bytes(int(value))
+        return amount(int(value))
     return plain(", ".join(value) if isinstance(value, list) else str(value))
 
 
@@ -379,20 +342,19 @@ def section(*parts: RenderableType) -> Padding:
     return Padding(Group(*parts), (0, 0, 0, 2), expand=False)
 
 
-def _bytes(size: int) -> str:
-    amount, unit = float(size), "B"
+def amount(size: int) -> str:
+    """Return a size in bytes as a person reads it."""
+    value, unit = float(size), "B"
     for larger in ("kB", "MB", "GB", "TB"):
-        if amount < KILO:
+        if value < KILO:
             break
-        amount, unit = amount / KILO, larger
-    return f"{amount:,.0f} {unit}" if unit == "B" else f"{amount:,.1f} {unit}"
+        value, unit = value / KILO, larger
+    return f"{value:,.0f} {unit}" if unit == "B" else f"{value:,.1f} {unit}"
 
 
-def _ago(seconds: float) -> str:
-    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit} ago"
-    return "just now"
+def ago(seconds: float) -> str:
+    """Return how long ago something was."""
+    return f"{lasted(seconds)} ago" if seconds >= MINUTE else "just now"
 
 
 def _moment(seconds: float) -> str:

@@ -9,7 +9,8 @@ import msgspec
 
 from luni.backends.sqlite.connection import path_of
 from luni.client import Memory, Session
-from luni.errors import LuniError
+from luni.errors import Indeterminate, LuniError, Unavailable
+from luni.ops.fallback import journal_here
 from luni.settings import Policies, Settings
 
 __all__ = ["NotFound", "base_dir", "data_dir", "locate", "missing_file", "open_memory", "settings_for"]
@@ -20,19 +21,41 @@ class NotFound(LuniError):
 
 
 def settings_for(url: str | None) -> Settings:
-    """Return the settings of the environment; with another URL, if one is given, and that store alone."""
+    """Return the settings of the environment; with another URL, if one is given, and that store alone.
+
+    The settings' own URL is no other one: its fallback belongs to it.
+    """
     settings = Settings.from_env()
-    return msgspec.structs.replace(settings, url=url, fallback="") if url else settings
+    return msgspec.structs.replace(settings, url=url, fallback="") if url and url != settings.url else settings
 
 
 def open_memory(settings: Settings, *, reading: bool = False, policies: Policies = None) -> Memory:
     """Return a memory on the store of ``settings``, with the policies set there unless others are given.
 
-    ``reading`` a SQLite file that is not there gives an empty memory, and makes no file.
+    ``reading`` a SQLite file that is not there gives an empty memory, and makes no file. An erasure that is owed to the server
+    is made up for first, so that nobody is shown who was erased.
     """
     if reading and missing_file(settings) is not None:
         settings = msgspec.structs.replace(settings, url="sqlite://")
-    return Memory(settings, policies=policies or settings.load_policies())
+    memory = Memory(settings, policies=policies or settings.load_policies())
+    try:
+        if settings.fallback and journal_here(settings):
+            _make_up(memory)
+    except BaseException:
+        memory.close()
+        raise
+    return memory
+
+
+def _make_up(memory: Memory) -> None:
+    """Tell the server of the erasures it does not know of; if that is not possible now, it is not read from."""
+    keeper = memory._backend.keeper  # type: ignore[attr-defined]  # noqa: SLF001  of a memory with a fallback
+    for tenant, user, at_ms in keeper.journal.owed_erasures():
+        try:
+            keeper.erase_there(tenant, user, at_ms)
+        except (Unavailable, Indeterminate):
+            keeper.breaker.failed(float("inf"))
+            return
 
 
 def missing_file(settings: Settings) -> Path | None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
 
+from luni.errors import BackendError, LuniError
+
 __all__ = ["Breaker", "ServerClock"]
+
+logger = logging.getLogger("luni")
 
 FIRST_PROBE, LAST_PROBE = 0.1, 0.8
 """Seconds between two probes: each time half as long again, and a little more or less, so that hosts differ."""
 FAILURES = 2
+TELL_AGAIN = 3600.0
 
 
 class Breaker:
@@ -20,6 +26,7 @@ class Breaker:
         self._long, self._monotonic = patience / 2, monotonic
         self._failures = 0
         self._pause = FIRST_PROBE
+        self._denied, self._denied_at = "", float("-inf")
         self.open = False
         self.opened_at = 0.0
         self.probe_at = 0.0
@@ -36,6 +43,21 @@ class Breaker:
     def answered(self) -> None:
         """Take note of a call that was answered."""
         self._failures = 0
+
+    def refused(self, error: BackendError) -> None:
+        """Take note of a refusal: who answers is there."""
+        self._failures = 0
+        self.denied(error)
+
+    def denied(self, error: LuniError) -> bool:
+        """Return whether a failure is of the user's credentials or rights. It is told, once an hour: somebody has to act."""
+        if not getattr(error, "denied", False):
+            return False
+        now = self._monotonic()
+        if str(error) != self._denied or now - self._denied_at > TELL_AGAIN:
+            self._denied, self._denied_at = str(error), now
+            logger.warning("credentials: %s; going on from this host's own storage until they are mended", error)
+        return True
 
     def probed(self, *, well: bool) -> bool:
         """Take note of a probe's outcome; return whether that closed it."""

@@ -63,13 +63,20 @@ class Listed(Discreet, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How the journal stands: what waits, since when (ms; 0: nothing does), what is dead, what was replayed or dropped."""
+    """How the journal stands: what waits, since when (ms; 0: nothing does), what is dead, what was replayed or dropped.
+
+    ``erasures``: so many the primary does not know of yet, the oldest since ``owed_ms``. ``bookings_closed``: the primary has
+    lost data, and nobody has looked at the bookings.
+    """
 
     pending: int = 0
     sessions: int = 0
     oldest_ms: int = 0
     dead: int = 0
     counts: dict[str, int] = {}
+    erasures: int = 0
+    owed_ms: int = 0
+    bookings_closed: bool = False
 
 
 class Journal:
@@ -226,7 +233,11 @@ class Journal:
             rows = connection.execute(
                 "SELECT substr(name, 7), value FROM note WHERE namespace = ? AND name GLOB 'count:*'", (self._namespace,)
             ).fetchall()
-        return Standing(pending, sessions, oldest or 0, dead, {name: int(value) for name, value in rows})
+            erasures, owed = connection.execute(
+                "SELECT count(*), min(at_ms) FROM erasure WHERE namespace = ?", (self._namespace,)
+            ).fetchone()
+        counts, closed = {name: int(value) for name, value in rows}, bool(self.note("bookings"))
+        return Standing(pending, sessions, oldest or 0, dead, counts, erasures, owed or 0, closed)
 
     def depth(self) -> int:
         """Return how many entries wait."""

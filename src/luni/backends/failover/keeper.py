@@ -127,7 +127,7 @@ class Keeper:
     def failed(self, error: BackendError, seconds: float) -> bool:
         """Take note of a failure; return whether another attempt makes sense: a connection that was lost, and no more."""
         if error.answered:
-            self.breaker.answered()
+            self.breaker.refused(error)
             return False
         if self.breaker.failed(seconds):
             self.wake()
@@ -207,7 +207,8 @@ class Keeper:
             try:
                 self._round(self.replayer)
             except LuniError as error:
-                logger.warning("looking after the journal and the mirror failed: %s", type(error).__name__)
+                if not self.breaker.denied(error):
+                    logger.warning("looking after the journal and the mirror failed: %s", type(error).__name__)
                 self._suspect()
             except Exception as error:  # noqa: BLE001  a background loop: it must go on
                 logger.error("looking after the journal and the mirror failed: %s", type(error).__name__)  # noqa: TRY400
@@ -244,7 +245,7 @@ class Keeper:
                     self.sweeper.look()
                 for tenant, user, at_ms in self.journal.owed_erasures() if alone else ():
                     if (tenant, user) not in self._erasing and at_ms <= self.clock.time_ms() - ERASING_MS:
-                        self._erase_there(tenant, user, at_ms)
+                        self.erase_there(tenant, user, at_ms)
                 if alone:
                     replayer.round()
             self._snapshots(self.settings.mirror_interval)
@@ -326,11 +327,12 @@ class Keeper:
         self.count_dead()
         self.tails.drop(tenant, user)
         try:
-            return mirror, entries, self._erase_there(tenant, user, 0)
+            return mirror, entries, self.erase_there(tenant, user, 0)
         except (Unavailable, Indeterminate):
             return mirror, entries, None
 
-    def _erase_there(self, tenant: str, user: str, at_ms: int) -> Any:
+    def erase_there(self, tenant: str, user: str, at_ms: int) -> Any:
+        """Tell the primary of an erasure of ``at_ms`` (0: now). Raises `Unavailable` or `Indeterminate`: it is owed still."""
         if self.away():
             raise Unavailable("the server is away")
         there = self.eraser(tenant, user, at_ms, self.primary().execute)

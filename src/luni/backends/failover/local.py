@@ -31,6 +31,7 @@ __all__ = ["Local"]
 
 AT_ONCE = 1000
 _ON_SEVERAL = (ops.Sessions, ops.Inspect, ops.Tenants, ops.Pending, ops.Examine, ops.Claim, ops.Locate, ops.Renew)
+_OF_AGENDAS = (ops.BookingsIn, ops.BusyIn, ops.BookingsBy, ops.Recall, ops.Resources, ops.BookingsOf)
 _UNKNOWN = "the server is away and this host has not served this session: nobody here can tell what it holds"
 
 
@@ -86,7 +87,7 @@ class Local:
         if isinstance(operation, _ON_SEVERAL):
             return self._store.execute(operation)
         if not isinstance(operation, ops.OnSession):
-            raise Degraded("the server is away: locks and bookings cannot be promised now, so nothing was done")
+            raise Degraded(_without_the_server(operation))
         _refuse_comparisons(operation)
         journaled: list[Entry] = []
         try:
@@ -262,6 +263,15 @@ def _waiting(tables: Tables, address: Address, kept: list[Kept]) -> Waiting | No
 def erased_at(tables: Tables, address: Address) -> int:
     """Return when this person, or the tenant, was last erased here (ms)."""
     return erasure.tombstones(tables, ops.Tombstones(tenant=address.tenant, user=address.user)).ms
+
+
+def _without_the_server(operation: ops.Operation) -> str:
+    """Return why one host does not do this: it has no agendas and no locks, and cannot promise anything of them."""
+    if isinstance(operation, _OF_AGENDAS):
+        return "the server is away, and this host has no copy of the bookings: they cannot be shown now"
+    what = "locks" if isinstance(operation, ops.Lock | ops.Unlock) else "bookings"
+    what = "locks and bookings" if isinstance(operation, ops.Guarantees) else what
+    return f"the server is away: {what} cannot be promised now, so nothing was done"
 
 
 def _refuse_comparisons(operation: ops.OnSession) -> None:

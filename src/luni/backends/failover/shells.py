@@ -206,12 +206,14 @@ class _Drive:
 def _described(keeper: Keeper) -> dict[str, Any]:
     standing = keeper.guard.ask(Standing(), keeper.journal.standing)
     return {
-        "degraded": keeper.away() or standing.pending > 0 or bool(keeper.guard.problem),
+        "degraded": keeper.away() or standing.pending + standing.erasures > 0 or bool(keeper.guard.problem),
         "fallback": keeper.settings.fallback,
         "journal": {
             "pending": standing.pending,
             "dead": standing.dead,
+            "erasures": standing.erasures,
             "place": keeper.journal.place,
             "problem": keeper.guard.problem,
         },
+        "bookings_closed": standing.bookings_closed,
     }

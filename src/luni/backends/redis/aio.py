@@ -20,7 +20,7 @@ from hiredis import pack_command
 from luni.backends.redis import connect
 from luni.backends.redis.call import Call, with_replicas
 from luni.backends.redis.codec import decode, encode, unreadable
-from luni.backends.redis.errors import is_demoted, is_unauthenticated, refused
+from luni.backends.redis.errors import is_demoted, is_unauthenticated, reason, refused
 from luni.backends.redis.info import described
 from luni.errors import BackendError, Indeterminate, LuniError, Unavailable
 from luni.operations import Operation
@@ -104,7 +104,7 @@ class _Line:
                 if self._gathered:
                     await self._send_gathered(loop.time())
         except _LOST as error:
-            await self._die(Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}"))
+            await self._die(Indeterminate(f"the operation was sent and no reply came: {reason(error)}"))
 
     def _unreachable(self, error: Exception) -> Unavailable:
         return self._backend.unreachable(error)
@@ -129,7 +129,7 @@ class _Line:
                 else:
                     self._resolve(awaited.popleft(), reply)
         except (*_LOST, IndexError) as error:
-            await self._die(Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}"))
+            await self._die(Indeterminate(f"the operation was sent and no reply came: {reason(error)}"))
 
     def _resolve(self, entry: _Entry, reply: Any) -> None:
         if entry.future.done():

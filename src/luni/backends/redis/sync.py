@@ -15,7 +15,7 @@ from hiredis import pack_command
 from luni.backends.redis import connect
 from luni.backends.redis.call import Call, Wait, with_replicas
 from luni.backends.redis.codec import decode, encode, unreadable
-from luni.backends.redis.errors import is_demoted, is_unauthenticated, refused
+from luni.backends.redis.errors import is_demoted, is_unauthenticated, reason, refused
 from luni.backends.redis.info import described
 from luni.errors import BackendError, Indeterminate, Unavailable
 from luni.operations import Operation
@@ -232,7 +232,7 @@ class RedisBackend:
             raise
         except _LOST as error:
             connection.disconnect()
-            raise Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}") from None
+            raise Indeterminate(f"the operation was sent and no reply came: {reason(error)}") from None
         except BaseException:
             connection.disconnect()  # a reply may still be on its way
             raise

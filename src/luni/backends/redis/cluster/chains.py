@@ -10,7 +10,7 @@ import redis.exceptions as driver
 from redis.crc import key_slot
 
 from luni.backends.redis.call import Call
-from luni.backends.redis.errors import refused
+from luni.backends.redis.errors import reason, refused
 from luni.errors import Indeterminate, LuniError
 
 __all__ = ["LOST", "REPLIES", "Chain", "Everywhere", "Node", "Pause"]
@@ -127,7 +127,7 @@ class Chain:
         elif isinstance(reply, REPLIES) and (command.call is not None or not self.answers):
             self.failure = refused(reply)
         elif isinstance(reply, LOST):
-            self.failure = Indeterminate(f"the operation was sent and no reply came: {type(reply).__name__}")
+            self.failure = Indeterminate(f"the operation was sent and no reply came: {reason(reply)}")
         else:
             return False
         return True

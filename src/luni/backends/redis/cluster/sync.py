@@ -16,6 +16,7 @@ from luni.backends.redis.cluster.described import described_cluster
 from luni.backends.redis.cluster.slots import Slots, node_url, seeds_of
 from luni.backends.redis.cluster.steps import steps
 from luni.backends.redis.cluster.travels import Travels, of_everywhere
+from luni.backends.redis.errors import reason
 from luni.backends.redis.sync import Connections
 from luni.errors import BackendError, Indeterminate, LuniError, Unavailable
 from luni.operations import Operation
@@ -155,7 +156,7 @@ def _fail(chains: Sequence[Chain], error: LuniError) -> None:
 
 def _drop(connection: Any, error: Exception, lost: list[LuniError]) -> None:
     connection.disconnect()
-    lost.append(Indeterminate(f"the operation was sent and no reply came: {type(error).__name__}"))
+    lost.append(Indeterminate(f"the operation was sent and no reply came: {reason(error)}"))
 
 
 def _send(connection: Any, chains: Sequence[Chain], lost: list[LuniError]) -> None:
