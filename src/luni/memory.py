@@ -251,7 +251,7 @@ class MemoryBase:
         if keeper is None:
             return Health(ok=False, degraded=False, backend=backend.name, detail=str(error))
         try:
-            found = keeper.standing()
+            found = keeper.journal.standing()
         except LuniError as worse:
             return Health(ok=False, degraded=True, backend=backend.name, detail=f"{error}; {worse}")
         if keeper.guard.problem:
@@ -266,7 +266,7 @@ class MemoryBase:
         """The store answers; what still waits to reach it is told."""
         latency_ms, keeper = 1000 * (time.perf_counter() - began), getattr(backend, "keeper", None)
         try:
-            found = keeper.standing() if keeper else None
+            found = keeper.journal.standing() if keeper else None
         except LuniError as error:
             return Health(ok=True, degraded=True, backend=backend.name, latency_ms=latency_ms, detail=str(error))
         if found is None:

@@ -144,7 +144,7 @@ def files_of(settings: Settings) -> list[Path]:
     """Return the files of the settings' fallback that are there: the mirror, the journal, and what stands beside them."""
     mirror = Path(path_of(mirror_url(settings.fallback, settings.namespace)))
     journal = Path(journal_path(settings.fallback, settings.namespace))
-    names = [Path(f"{path}{end}") for path in (mirror, journal) for end in ("", "-wal", "-shm")]
+    names = [Path(f"{path}{end}") for path in (mirror, journal) for end in ("", "-wal", "-shm", "-lock")]
     return [path for path in (*names, journal.with_suffix(".flag"), journal.with_suffix(".lock")) if path.is_file()]
 
 

@@ -20,6 +20,7 @@ from luni import operations as ops
 from luni.backends.failover.entries import Entry, decode, encode
 from luni.backends.failover.flag import Flag
 from luni.backends.failover.salvage import note_of_a_gap, salvaged
+from luni.backends.failover.standing import Listed, Standing
 from luni.backends.failover.watching import Watch
 from luni.backends.sqlite.connection import Connections, Schema, translated
 from luni.errors import Damaged, Indeterminate, Unavailable
@@ -44,39 +45,6 @@ class Kept(Discreet, frozen=True):
     id: int
     entry: Entry | None
     problem: str = ""
-
-
-class Listed(Discreet, frozen=True):
-    """An entry as `luni journal list` shows it, without what was said. ``waits_since``: seconds since the epoch."""
-
-    _shown = ("id", "state", "kind")
-
-    id: int
-    state: str
-    kind: str
-    tenant: str
-    channel: str
-    user: str
-    waits_since: float
-    size_bytes: int
-    reason: str
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """How the journal stands: what waits, since when (ms; 0: nothing does), what is dead, what was replayed or dropped.
-
-    ``erasures``: so many the primary does not know of yet, the oldest since ``owed_ms``. ``bookings_closed``: the primary has
-    lost data, and nobody has looked at the bookings.
-    """
-
-    pending: int = 0
-    sessions: int = 0
-    oldest_ms: int = 0
-    dead: int = 0
-    counts: dict[str, int] = {}
-    erasures: int = 0
-    owed_ms: int = 0
-    bookings_closed: bool = False
 
 
 class Journal:
