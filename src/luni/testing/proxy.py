@@ -34,7 +34,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._ways: set[_Way] = set()
         self._closed = False
-        self.connections = self.request_bytes = self.reply_bytes = self.matches = 0
+        self.connections = self.knocks = self.request_bytes = self.reply_bytes = self.matches = 0
         self.passing()
 
     @property
@@ -120,6 +120,7 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
+            self.knocks += 1
             try:
                 server = self._connect()
             except OSError:
