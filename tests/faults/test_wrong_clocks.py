@@ -10,7 +10,7 @@ from redis import Redis
 
 from luni import Memory
 from luni.backends.failover.journal import Journal
-from luni.backends.failover.keeper import journal_path
+from luni.backends.failover.places import journal_path
 from luni.ops.chaos_verdict import heard
 from luni.settings import Settings
 
@@ -32,7 +32,7 @@ def asked(process, word):
 def test_a_host_s_wrong_clock_changes_nothing(own_server, namespace, fallback, worker, hours):
     server = own_server(*KEEPING)
     words = [f"{phase} {number}" for phase in ("before", "out", "out again", "after") for number in range(3)]
-    journal = Journal(journal_path(fallback), Settings(namespace=namespace))
+    journal = Journal(journal_path(fallback, namespace), Settings(namespace=namespace))
 
     def phase(process, first, **expected):
         for count, word in enumerate(words[first : first + 3], first + 1):
