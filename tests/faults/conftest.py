@@ -18,6 +18,7 @@ import pytest
 from loaded import load_scripts
 from redis import Redis
 
+import luni.backends.failover.breaker
 import luni.flows
 from luni import AsyncMemory, Memory
 from luni.testing.clusters import Cluster
@@ -186,6 +187,13 @@ def somebody() -> Callable[[], dict[str, str]]:
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries follow at once: for tests that need many of them."""
     monkeypatch.setattr(luni.flows, "FIRST_PAUSE", 0.0005)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """A server that is back is found at once: for tests with many outages. Settings of a memory with a fallback."""
+    monkeypatch.setattr(luni.backends.failover.breaker, "FIRST_PROBE", 0.02)
+    return {"mirror_interval": 0.1}
 
 
 @pytest.fixture

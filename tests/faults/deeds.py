@@ -103,6 +103,16 @@ DEEDS = {
 }
 
 
+UNPROMISED = {"load", "update-new"}
+"""What no host alone takes in an outage: a whole history, and a change of a session that it does not know."""
+
+
+def ended(run: Run, prepared: Any) -> None:
+    """Close the turn that a deed leaves open: its session is not replayed before."""
+    if hasattr(prepared, "close"):
+        run(prepared.close())
+
+
 def state(run: Run, session: Any) -> Any:
     """Everything of a session but ids and times."""
     export = run(session.export())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
-from deeds import DEEDS, state
+from deeds import DEEDS, UNPROMISED, ended, state
+from outages import caught_up
 from redis import Redis
 
 from luni import AsyncMemory
+from luni.errors import Degraded, Indeterminate
+from luni.events import FailedOver
 
 pytestmark = pytest.mark.usefixtures("no_pauses")
 
 SAMPLED = ["receive", "append", "update", "amend", "load", "end"]
-EVERY = 37
+EVERY, OFFSETS = 37, 6
 
 
 @pytest.mark.parametrize("name", ["open", "reply", *SAMPLED])
@@ -37,6 +41,46 @@ def test_a_reply_cut_at_any_byte_leaves_one_effect(server, proxy_to, run, namesp
         connections = proxy.connections
         assert done(cut)[1] == expected, f"cut after {cut} of {size} bytes"
         assert proxy.connections > connections, "the fault was not met"
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("name", sorted(set(DEEDS) - {"append-unnamed", "skip", "summary"}))  # twelve
+def test_a_reply_cut_at_any_byte_leaves_one_effect_with_a_fallback(
+    server, proxy_to, run, namespace, somebody, fallback, soon, many, name, times
+):
+    """Once: it is asked again. Three times: the journal takes it, and the first replay is cut as well."""
+    deed, proxy = DEEDS[name], proxy_to(server)
+    direct = run.open(server.url, namespace=namespace)
+    events = Counter()
+    hook = lambda event: events.update([type(event)])  # noqa: E731
+    through = run.open(proxy.url, namespace=namespace, fallback=fallback, on_event=hook, **soon)
+
+    def done(memory, cut=None):
+        session = memory.session(**somebody())
+        prepared = deed.prepare(run, session)
+        before, answer = proxy.reply_bytes, None
+        if cut is not None:
+            proxy.cut_after(cut, times=times)
+        try:
+            answer = deed.act(run, session, prepared)
+        except (Degraded, Indeterminate):
+            assert name in UNPROMISED, "the journal would have taken it"
+        size = proxy.reply_bytes - before
+        ended(run, prepared)
+        if cut is not None:
+            assert caught_up(memory, run)
+            proxy.passing()
+            answer = answer or deed.act(run, session, prepared)
+        return size, answer, state(run, direct.session(tenant="shop", channel="web", user=session.user))
+
+    size, expected, undisturbed = done(through)
+    connections, step = proxy.connections, times if many.soak > 1 else max(1, size // OFFSETS)
+    for cut in range(0, size, step):
+        _, answer, found = done(through, cut)
+        assert found == undisturbed, f"cut after {cut} of {size} bytes"
+        assert times > 1 or answer == expected, f"cut after {cut} of {size} bytes"
+    assert proxy.connections > connections + size // step // 2, "the fault was not met"  # some cut what the thread asks
+    assert times == 1 or events[FailedOver] > size // step // 2, "it never came to the journal"
 
 
 def test_a_cut_connection_gives_nobody_a_foreign_reply(server, proxy_to, namespace, many):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from deeds import DEEDS, state
+from deeds import DEEDS, UNPROMISED, ended, state
 from outages import caught_up, reaches
 
-from luni.backends.failover import breaker
 from luni.backends.redis.scripts import SCRIPTS
 from luni.errors import Degraded, Indeterminate, Unavailable
 
@@ -141,13 +140,6 @@ def test_a_lost_reply_of_a_release_still_releases(server, proxy_to, run, namespa
     assert (again.state, again.attempt) == ("open", 2)
 
 
-@pytest.fixture
-def soon(monkeypatch):
-    """A server that is back is found at once: for tests with many outages."""
-    monkeypatch.setattr(breaker, "FIRST_PROBE", 0.02)
-    return {"mirror_interval": 0.1}
-
-
 @pytest.mark.parametrize("name", DEEDS)
 def test_lost_replies_in_a_row_leave_one_effect_with_a_fallback(
     server, proxy_to, run, namespace, somebody, fallback, soon, name
@@ -158,8 +150,7 @@ def test_lost_replies_in_a_row_leave_one_effect_with_a_fallback(
     through = run.open(proxy.url, namespace=namespace, fallback=fallback, **soon)
     session, prepared = begun(deed, run, direct, somebody())
     deed.act(run, session, prepared)
-    if hasattr(prepared, "close"):
-        run(prepared.close())
+    ended(run, prepared)
     undisturbed = state(run, session)
     for lost in range(1 if run.kind == "sync" else 2, 11, 2):
         session, prepared = begun(deed, run, through, somebody())
@@ -173,13 +164,8 @@ def test_lost_replies_in_a_row_leave_one_effect_with_a_fallback(
         reaches(lambda: proxy.matches > lost, 0.1)  # noqa: B023
         assert proxy.matches, "the fault was not met"
         proxy.passing()
-        if hasattr(prepared, "close"):  # a session with a turn open here is not replayed
-            run(prepared.close())
+        ended(run, prepared)
         assert caught_up(through, run)
         if not done:  # the caller does it again
             deed.act(run, session, prepared)
         assert state(run, direct.session(tenant="shop", channel="web", user=session.user)) == undisturbed, lost
-
-
-UNPROMISED = {"load", "update-new"}
-"""What no host alone takes in an outage: a whole history, and a change of a session that it does not know."""

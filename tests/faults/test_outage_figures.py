@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,9 @@ CALLERS, PAUSE, OUTAGE = 8, 0.01, 2.0
 CALL_P99, SWITCH, RECOVERY, RATE = 0.5, 1.0, 2.0, 2000
 """The goals: seconds, and entries a second."""
 ROOM = 3
+AT_ONCE, POOL = 100, 50
+PROBES = 0.07
+"""Seconds between two probes, at the least."""
 SESSIONS, EACH = 100, 20
 
 
@@ -166,3 +170,71 @@ def test_a_memory_that_is_closed_amid_a_backlog_leaves_the_rest_to_the_next(own_
     with Memory.open(server.url, namespace=namespace) as direct:
         found = [direct.session(**WHO, user=f"user{number}").messages() for number in range(400)]
     assert [[message.text for message in messages] for messages in found] == [[f"says {number}"] for number in range(400)]
+
+
+def at_once(work, count=AT_ONCE):
+    """Let so many threads do something at the same moment; return what each got."""
+    barrier = threading.Barrier(count)
+
+    def go(number):
+        barrier.wait()
+        return work(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(go, range(count)))
+
+
+@pytest.mark.parametrize("way", ["killed", "asleep"])
+def test_a_hundred_callers_who_meet_an_outage_first_do_not_all_ask_whether_it_is_over(
+    own_server, proxy_to, namespace, fallback, way
+):
+    server = own_server(*KEEPING)
+    proxy = proxy_to(server)
+    with Memory.open(proxy.url, namespace=namespace, fallback=fallback) as memory:
+
+        def call(number):
+            return memory.session(**WHO, user=f"user{number}").append("user", "hello").text
+
+        at_once(call, 4)
+        before, knocks = (descriptors(), threads()), proxy.knocks
+        server.stop() if way == "killed" else server.signal(signal.SIGSTOP)
+        began = time.monotonic()
+        assert at_once(call) == ["hello"] * AT_ONCE
+        first, asked = proxy.knocks - knocks, time.monotonic()
+        healths = at_once(lambda _: memory.health())
+        assert {(health.ok, health.degraded) for health in healths} == {(True, True)}
+        assert at_once(call) == ["hello"] * AT_ONCE
+        took = time.monotonic() - began
+        probes, seconds = proxy.knocks - knocks - first, time.monotonic() - asked
+        server.start() if way == "killed" else server.signal(signal.SIGCONT)
+        assert caught_up(memory)
+        there = proxy.knocks
+        assert at_once(call) == ["hello"] * AT_ONCE
+        again = proxy.knocks - there
+        assert reaches(lambda: threads() <= before[1] + 2, 10)
+        after, open_files = threads(), []
+        for _ in range(2):
+            memory._backend.keeper.breaker.failed(1.0)
+            assert at_once(call) == ["hello"] * AT_ONCE
+            assert caught_up(memory)
+            open_files.append(descriptors())
+        texts = [memory.session(**WHO, user=f"user{number}").messages() for number in range(AT_ONCE)]
+    assert [len(messages) for messages in texts] == [6] * 4 + [5] * (AT_ONCE - 4)
+    told(
+        f"a hundred at once, {way}", seconds=round(took, 2), connections=first, later=probes, in_seconds=round(seconds, 2),
+        afterwards=again, descriptors=[before[0], *open_files], threads=[before[1], after],
+    )  # fmt: skip
+    assert first <= 2 * AT_ONCE, "each asks once more at most"
+    assert probes <= 3 + seconds / PROBES, "those who come later ask, too"
+    assert again <= POOL
+    assert open_files[0] <= before[0] + 3 * POOL + 3 * AT_ONCE  # SQLite keeps those of threads that ended, for the next ones
+    assert open_files[1] <= open_files[0] + 20, "descriptors are left open each time"
+
+
+def descriptors():
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def threads():
+    """How many there are, without those of the proxy."""
+    return sum(not thread.name.startswith("proxy") for thread in threading.enumerate())

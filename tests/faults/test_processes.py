@@ -65,7 +65,7 @@ def test_a_child_forked_amid_calls_is_not_stuck(server, namespace, worker, many)
 
 
 def test_sixteen_processes_on_one_file_lose_nothing(worker, tmp_path, many):
-    url, each = f"sqlite:///{tmp_path / 'm.db'}", many.of(125)
+    url, each = f"sqlite:///{tmp_path / 'm.db'}", many.of(1250)
     workers = [worker("append", url, f"user{n % 4}", each, f"w{n}") for n in range(16)]
     told = [process.communicate(timeout=110)[0].split("\n")[:-1] for process in workers]
     for number, lines in enumerate(told):

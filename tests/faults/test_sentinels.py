@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 
 import pytest
+from outages import caught_up, reaches, told
 
 from conftest import require
-from luni.errors import BackendError, ConfigError, Unavailable
+from luni import Memory, Policy
+from luni.errors import BackendError, ConfigError, LuniError, Unavailable
+from luni.events import FailedOver
+from luni.ops.chaos_verdict import heard, misplaced
 from luni.ops.doctor import examine
 from luni.settings import Settings
 from luni.testing.sentinels import Sentinels
@@ -130,3 +135,59 @@ def test_the_doctor_looks_through_the_sentinels_and_shows_no_password(watched):
 def test_a_url_that_names_no_primary_is_refused_at_open(run, url):
     with pytest.raises(ConfigError, match=r"redis\+sentinel://"):
         run.open(url)
+
+
+class Speaker(threading.Thread):
+    """Speaks all the time; remembers what was acknowledged, how long each call took, and what went wrong."""
+
+    def __init__(self, session):
+        super().__init__()
+        self.said, self.errors, self.slowest, self.stopped = [], [], 0.0, threading.Event()
+        self._session = session
+
+    def run(self):
+        number = 0
+        while not self.stopped.wait(0.005):
+            number, began = number + 1, time.monotonic()
+            try:
+                self._session.append("user", f"says {number}", message_id=f"m{number}")
+            except LuniError as error:
+                self.errors.append(error)
+            else:
+                self.said.append(f"says {number}")
+            self.slowest = max(self.slowest, time.monotonic() - began)
+
+
+@pytest.mark.timeout(200)
+def test_with_a_fallback_service_goes_on_while_another_becomes_the_primary(watched, namespace, fallback):
+    events = []
+    options = {"namespace": namespace, "policies": {"*": Policy(transcript_messages=10_000)}}
+    with Memory.open(watched.url, fallback=fallback, on_event=events.append, **options) as memory:
+        speaker = Speaker(memory.session(tenant="shop", channel="web", user="ana"))
+        speaker.start()
+        try:
+            assert reaches(lambda: len(speaker.said) > 100)
+            replicated = len(speaker.said)
+            watched.wait_for_replica()
+            former = watched.primary()
+            former.signal(signal.SIGKILL)
+            before = len(speaker.said)
+            took = watched.wait_for_another(former)
+            meanwhile = len(speaker.said) - before
+            assert caught_up(memory), "what was said meanwhile does not reach the new primary"
+        finally:
+            speaker.stopped.set()
+            speaker.join()
+        assert caught_up(memory)
+    with Memory.open(watched.url, **options) as direct:
+        found = heard(direct.session(tenant="shop", channel="web", user="ana").export())
+    lost, twice, early = misplaced(speaker.said, found)
+    told(
+        "failover", seconds=round(took, 2), acknowledged=len(speaker.said), meanwhile=meanwhile, lost=len(lost),
+        lost_of_replicated=len(set(lost) & set(speaker.said[:replicated])), doubled=len(twice), early=len(early),
+        slowest_ms=round(1000 * speaker.slowest), errors=len(speaker.errors),
+    )  # fmt: skip
+    assert meanwhile > 5, "it waited for the failover"
+    assert any(isinstance(event, FailedOver) for event in events)
+    assert speaker.errors == []
+    assert (lost, twice, early) == ([], [], []), "what the replica had not got yet is in the mirror"

@@ -86,6 +86,21 @@ def _tell_of_replays(event):
             tell(f"{name} {count}")
 
 
+def live_at_another_time(url, namespace, fallback, hours):
+    """Speak each time a line comes, on a host whose clock is so many hours wrong; tell what is stored, and how much is seen."""
+    right, right_ns = time.time, time.time_ns
+    time.time = lambda: right() + float(hours) * 3600
+    time.time_ns = lambda: right_ns() + int(float(hours) * 3600 * 1e9)
+    policies = {"*": Policy(transcript_messages=500)}
+    with Memory.open(url, namespace=namespace, fallback=fallback, policies=policies) as memory:
+        for line in sys.stdin:
+            session, word = memory.session(**WHO, user="ana"), line.strip()
+            with session.turn(f"asks {word}", message_id=f"asks {word}") as turn:
+                turn.reply(f"answers {word}")
+            session.append("system", f"notes {word}", message_id=f"notes {word}")
+            tell(f"{len(session.messages(100))} {turn.degraded}")
+
+
 def fork_after_connecting(url, namespace, loud):
     """Use a memory, fork, and use it on both sides at once."""
     memory = Memory.open(url, namespace=namespace)
@@ -141,5 +156,5 @@ def fork_amid_traffic(url, namespace, forks):
 
 
 if __name__ == "__main__":
-    programs = (answer_late, append, converse, speak, fork_after_connecting, fork_amid_traffic)
+    programs = (answer_late, append, converse, speak, live_at_another_time, fork_after_connecting, fork_amid_traffic)
     {program.__name__: program for program in programs}[sys.argv[1]](*sys.argv[2:])

@@ -34,7 +34,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._ways: set[_Way] = set()
         self._closed = False
-        self.connections = self.request_bytes = self.reply_bytes = self.matches = 0
+        self.connections = self.knocks = self.request_bytes = self.reply_bytes = self.matches = 0
         self.passing()
 
     @property
@@ -51,7 +51,7 @@ class Proxy:
             self._listener.listen()
             self.start()
         with self._lock:
-            self._delay, self._left, self._dropped = 0.0, -1, ""
+            self._delay, self._left, self._cuts, self._dropped = 0.0, -1, 0, ""
             self._needle, self._losing = b"", range(0)
             self.matches = 0
 
@@ -59,9 +59,10 @@ class Proxy:
         """Hold every reply back for so long."""
         self._delay = seconds
 
-    def cut_after(self, size_bytes: int) -> None:
-        """Let so many bytes of replies pass, then cut that connection, once."""
-        self._left = size_bytes
+    def cut_after(self, size_bytes: int, *, times: int = 1) -> None:
+        """Let so many bytes of replies pass, then cut that connection; the next ones (``times`` in all) at their first byte."""
+        with self._lock:
+            self._left, self._cuts = size_bytes, times
 
     def drop(self, direction: Literal["requests", "replies"]) -> None:
         """Swallow what goes one way; the connections stay open."""
@@ -119,6 +120,7 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
+            self.knocks += 1
             try:
                 server = self._connect()
             except OSError:
@@ -186,7 +188,11 @@ class Proxy:
         with self._lock:
             cut = 0 <= self._left < len(data)
             data = data[: self._left] if cut else data
-            self._left = -1 if cut else max(-1, self._left - len(data)) if self._left >= 0 else -1
+            if cut:
+                self._cuts -= 1
+                self._left = 0 if self._cuts > 0 else -1
+            elif self._left >= 0:
+                self._left -= len(data)
             self.reply_bytes += len(data)
         way.client.sendall(data)
         return not cut
