@@ -10,5 +10,5 @@ for i = 1, key and #ARGV or 0 do
   local ms = redis.call('ZSCORE', KEYS[1], redis.sha1hex(key .. redis.sha1hex(key .. ARGV[i])))
   if ms and tonumber(ms) > tonumber(latest) then latest = ms end
 end
-if #ARGV == 0 then latest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2] or '0' end
+if #ARGV == 0 then latest = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2] or '0' end
 return string.format('%.0f', tonumber(latest))
